@@ -1,0 +1,284 @@
+"""Every exception that aicn raises on purpose.
+
+The whole tree::
+
+    AicnError
+    ├── UsageError                  a command line that cannot be understood
+    ├── ConfigError                 a configuration file that cannot be used
+    ├── IdentityError               a key, peer id or swarm key that cannot be used
+    ├── AddressError                a multiaddr or peer id that cannot be parsed
+    ├── StoreError                  the datastore
+    │   ├── StoreMissing            ... folder is not there or is no folder
+    │   ├── StoreLocked             ... is in use by another process
+    │   └── StoreClosed             ... was used after it was closed
+    ├── WireError                   bytes from a peer
+    │   ├── MalformedMessage        ... are not the message they should be
+    │   ├── SealError               ... cannot be decrypted
+    │   ├── MalformedFrame          ... are not HTTP/1.1
+    │   └── TruncatedFrame          ... end in the middle of an HTTP message
+    ├── NetworkError                the libp2p network
+    │   ├── ListenFailed            an address cannot be listened on
+    │   ├── DialFailed              no address of a peer answered
+    │   ├── NotConnected            the peer is not connected and has no address
+    │   ├── StreamRefused           the peer does not speak the protocol
+    │   ├── StreamReset             the other side, or the connection, ended the stream
+    │   ├── NetworkTimeout          the peer did not answer in time
+    │   ├── PublishFailed           gossip could not be sent
+    │   ├── Overloaded              a bounded queue of the core is full
+    │   ├── HostClosed              the host was used after it was closed
+    │   └── CorePanicked            the native core met a bug of its own
+    ├── RegistryError
+    │   ├── NotSameMachine          a model's URL leads to another machine
+    │   ├── InvalidModel            a registration that cannot be kept
+    │   └── ModelNotFound           nobody registered that model here
+    ├── BackendError                the model server beside this node
+    │   ├── BackendUnreachable      ... cannot be connected to
+    │   ├── BackendTimeout          ... went silent
+    │   └── BackendBroken           ... stopped in the middle of its answer
+    └── RoutingError
+        ├── NoCandidate             no peer serves the model
+        ├── NodeUnavailable         the peer that was asked for cannot be reached
+        └── AttemptsExhausted       every peer that was tried failed
+
+None of these knows HTTP: `aicn.api.errors` is the one table from exception to status code.
+None knows an exit code: `aicn.cli.exits` is that table.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AicnError(Exception):
+    """Base of the tree. The message is one sentence: what, where, what to do.
+
+    Attributes:
+        slug: stable machine-readable name, part of the public interface.
+        retryable: whether the same call, unchanged, may succeed later or with another peer.
+    """
+
+    slug: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+
+class UsageError(AicnError):
+    """A command line that cannot be understood."""
+
+    slug = "usage"
+
+
+class ConfigError(AicnError):
+    """A configuration file that cannot be read, parsed, validated or written."""
+
+    slug = "config"
+
+
+class IdentityError(AicnError):
+    """A private key, peer id or pre-shared key that cannot be used. Never carries the secret itself."""
+
+    slug = "identity"
+
+
+class AddressError(AicnError):
+    """A multiaddr or a peer id that cannot be parsed."""
+
+    slug = "address"
+
+
+class StoreError(AicnError):
+    """The datastore cannot do what it was asked."""
+
+    slug = "store"
+
+
+class StoreMissing(StoreError):
+    """The datastore folder does not exist, or is not a folder."""
+
+    slug = "store_missing"
+
+
+class StoreLocked(StoreError):
+    """Another process holds the datastore."""
+
+    slug = "store_locked"
+
+
+class StoreClosed(StoreError):
+    """The datastore was used after `close`."""
+
+    slug = "store_closed"
+
+
+class WireError(AicnError):
+    """Bytes from a peer that break the protocol."""
+
+    slug = "wire"
+
+
+class MalformedMessage(WireError):
+    """A gossip payload that is not the protobuf message it claims to be."""
+
+    slug = "malformed_message"
+
+
+class SealError(WireError):
+    """A sealed body that the key does not open, or a public key that is not one."""
+
+    slug = "seal"
+
+
+class MalformedFrame(WireError):
+    """A stream that does not carry HTTP/1.1, or more of it than is allowed."""
+
+    slug = "malformed_frame"
+
+
+class TruncatedFrame(WireError):
+    """A stream that ended before its HTTP message did."""
+
+    slug = "truncated_frame"
+    retryable = True
+
+
+class NetworkError(AicnError):
+    """The libp2p network could not do what was asked."""
+
+    slug = "network"
+    retryable = True
+
+
+class ListenFailed(NetworkError):
+    """An address cannot be listened on: taken, not of this machine, or not permitted."""
+
+    slug = "listen_failed"
+    retryable = False
+
+
+class DialFailed(NetworkError):
+    """None of a peer's addresses answered, or the peer proved to be another one."""
+
+    slug = "dial_failed"
+
+
+class NotConnected(NetworkError):
+    """The peer is not connected, and no address of it is known."""
+
+    slug = "not_connected"
+
+
+class StreamRefused(NetworkError):
+    """The peer does not speak the protocol that was asked for."""
+
+    slug = "stream_refused"
+
+
+class StreamReset(NetworkError):
+    """The other side, or a lost connection, ended the stream before its end."""
+
+    slug = "stream_reset"
+
+
+class NetworkTimeout(NetworkError):
+    """The peer did not answer in time."""
+
+    slug = "network_timeout"
+
+
+class PublishFailed(NetworkError):
+    """A gossip message could not be sent: too large, or a duplicate."""
+
+    slug = "publish_failed"
+
+
+class Overloaded(NetworkError):
+    """A bounded queue of the native core is full."""
+
+    slug = "overloaded"
+
+
+class HostClosed(NetworkError):
+    """The host was used after it was closed."""
+
+    slug = "host_closed"
+    retryable = False
+
+
+class CorePanicked(NetworkError):
+    """The native core met a bug of its own; the host is closed after it."""
+
+    slug = "core_panicked"
+    retryable = False
+
+
+class RegistryError(AicnError):
+    """A registration that cannot be made or found."""
+
+    slug = "registry"
+
+
+class NotSameMachine(RegistryError):
+    """The URL of a model does not lead to this machine."""
+
+    slug = "not_same_machine"
+
+
+class InvalidModel(RegistryError):
+    """A registration with a field missing, malformed or too long, or one too many."""
+
+    slug = "invalid_model"
+
+
+class ModelNotFound(RegistryError):
+    """No model is registered here under that project, name and instance."""
+
+    slug = "model_not_found"
+
+
+class BackendError(AicnError):
+    """The model server beside this node failed."""
+
+    slug = "backend"
+    retryable = True
+
+
+class BackendUnreachable(BackendError):
+    """The model server does not accept connections."""
+
+    slug = "backend_unreachable"
+
+
+class BackendTimeout(BackendError):
+    """The model server accepted the request and then went silent."""
+
+    slug = "backend_timeout"
+
+
+class BackendBroken(BackendError):
+    """The model server ended its answer before the answer was whole."""
+
+    slug = "backend_broken"
+
+
+class RoutingError(AicnError):
+    """A request could not be brought to a peer that serves the model."""
+
+    slug = "routing"
+    retryable = True
+
+
+class NoCandidate(RoutingError):
+    """No reachable peer serves the model."""
+
+    slug = "no_candidate"
+
+
+class NodeUnavailable(RoutingError):
+    """The peer that the caller named cannot be reached or broke off."""
+
+    slug = "node_unavailable"
+
+
+class AttemptsExhausted(RoutingError):
+    """Every peer that was tried failed before its first content byte."""
+
+    slug = "attempts_exhausted"
