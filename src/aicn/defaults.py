@@ -18,3 +18,110 @@ CHAT_PROXY_PROTOCOL: Final = "/chat-proxy/0.0.1"
 
 KAD_PROTOCOL_SUFFIX: Final = "/kad/1.0.0"
 """Appended to `Routing.ProtocolPrefix`."""
+
+# --- backends: the model servers on this machine ----------------------------------------------------------
+
+BACKEND_CONNECT_TIMEOUT_S: Final = 10.0
+"""Loopback answers in microseconds; ten seconds cover a server whose accept queue is full."""
+
+BACKEND_IDLE_TIMEOUT_S: Final = 300.0
+"""Longest silence of a model server: a cold image model may think for minutes before its first byte."""
+
+BACKEND_KEEPALIVE_S: Final = 4.0
+"""Below the 5 s after which common servers close an idle connection, so that none is used as it closes."""
+
+BACKEND_MAX_CONNECTIONS: Final = 1_024
+"""Open connections to all model servers together."""
+
+BACKEND_READ_BUFFER_BYTES: Final = 262_144
+"""Bytes of an answer held before reading pauses."""
+
+HTTP_HEAD_MAX_BYTES: Final = 65_536
+"""Longest start line and headers of one HTTP message."""
+
+# --- streams: one HTTP exchange between two nodes ---------------------------------------------------------
+
+STREAM_HEAD_TIMEOUT_S: Final = 30.0
+"""From an inbound stream to its whole request head: generous for a relayed path, short for an idle attacker."""
+
+REQUEST_BODY_MAX_BYTES: Final = 268_435_456
+"""256 MiB: a large image edit with its mask; streamed through, never held whole by the answering node."""
+
+# --- routing: which peer answers --------------------------------------------------------------------------
+
+ROUTE_MAX_ATTEMPTS: Final = 3
+"""Peers tried for one request before its first content byte: the third failure is rarely bad luck."""
+
+FIRST_BYTE_TIMEOUT_S: Final = 180.0
+"""From a request to the head of its answer: what the reference allows a chat, prefill included."""
+
+ANSWER_IDLE_TIMEOUT_S: Final = 180.0
+"""Longest silence inside an answer. There is no limit on the whole: a long answer is a good answer."""
+
+STREAM_OPEN_TIMEOUT_S: Final = 10.0
+"""Opening a stream takes one round trip on a connection that stands, or a dial where none does."""
+
+RTT_STEP_US: Final = 10_000
+"""Peers whose round-trip times differ by less than 10 ms are equally near."""
+
+RTT_UNKNOWN_US: Final = 100_000
+"""A peer not measured yet ranks behind the near ones and before the far ones, so that it gets work at once."""
+
+# --- names: projects, models, instances -------------------------------------------------------------------
+
+NAME_MAX_BYTES: Final = 256
+"""UTF-8 length of a project, model or instance name; a container id has 64, a path-like model name rarely 100."""
+
+# --- registry: what this node serves ----------------------------------------------------------------------
+
+MODEL_API_MAX_BYTES: Final = 1_024
+"""Length of a model's URL; with `REGISTRY_MAX_MODELS` it keeps the heartbeat below `GOSSIP_MAX_BYTES`."""
+
+REGISTRY_MAX_MODELS: Final = 512
+"""Instances on one node. Each takes at most 256 + 256 + 256 + 1,024 bytes of the heartbeat and some framing:
+0.93 MiB at the very worst, below the 1 MiB that gossip carries."""
+
+# --- peers: what is known of the other nodes --------------------------------------------------------------
+
+GOSSIP_MAX_BYTES: Final = 1_048_576
+"""Largest gossip message of the network, 1 MiB."""
+
+PEER_ELIGIBLE_S: Final = 600.0
+"""A peer takes requests while it was heard in the last 10 min: three heartbeats of the usual 180 s may be lost."""
+
+PEER_LISTED_S: Final = 43_200.0
+"""Lists of projects, models and peers go back 12 h, as the reference's do."""
+
+PEER_FORGOTTEN_S: Final = 86_400.0
+"""A peer not heard for 24 h is deleted, as the reference does."""
+
+DIRECTORY_MAX_PEERS: Final = 10_000
+"""Peers remembered; at about 1 KB each 10 MB, and ten times the largest network seen."""
+
+DIRECTORY_MAX_OFFERS: Final = 100_000
+"""Instances remembered of all peers together: ten a peer, some 30 MB with names of common length."""
+
+PEER_MAX_OFFERS: Final = 512
+"""Instances remembered of one peer: as many as one of our own nodes can register."""
+
+HEARTBEAT_BURST: Final = 20
+"""Heartbeats taken from one peer at once; a reference node sends one whenever a request begins or ends."""
+
+HEARTBEATS_PER_S: Final = 2.0
+"""Heartbeats taken from one peer in the long run: twice what our nodes send at most."""
+
+HEARTBEAT_MIN_GAP_S: Final = 1.0
+"""Shortest time between two heartbeats of ours: changes in between are sent as one."""
+
+REPLAY_MEMORY_S: Final = 3_600.0
+"""How long the newest heartbeat of a silent peer bars older ones: far longer than a candidate lives, short
+enough for a node whose clock was set back to be heard again."""
+
+KNOWN_PEERS_MAX: Final = 1_000
+"""Peers whose addresses are kept for the next start; the oldest go first."""
+
+KNOWN_PEER_MAX_ADDRS: Final = 8
+"""Addresses kept of one peer, the latest first."""
+
+KNOWN_ADDR_MAX_BYTES: Final = 512
+"""Longest address kept: a relayed one with two peer ids has some 200 bytes."""
