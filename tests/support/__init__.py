@@ -1,0 +1,1 @@
+"""Helpers of the tests: a programmable model server and real `aicn` processes."""
