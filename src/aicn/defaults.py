@@ -125,3 +125,30 @@ KNOWN_PEER_MAX_ADDRS: Final = 8
 
 KNOWN_ADDR_MAX_BYTES: Final = 512
 """Longest address kept: a relayed one with two peer ids has some 200 bytes."""
+
+# --- api: what callers may send and what is held for them -------------------------------------------------
+
+JSON_BODY_MAX_BYTES: Final = 33_554_432
+"""32 MiB: a chat with several images inline. It is held whole, so that it can be sent to another peer."""
+
+JSON_ANSWER_MAX_BYTES: Final = 67_108_864
+"""64 MiB: several images as base64. A JSON answer is held whole, so that a cut one never looks like success."""
+
+SSE_HELD_MAX_BYTES: Final = 65_536
+"""Longest unfinished event that is held back; a longer one is passed on in parts. Bounds the copying that a
+peer can cause by sending one byte at a time."""
+
+API_MAX_CONNECTIONS: Final = 4_096
+"""Open HTTP connections; beyond it the server answers 503 by itself."""
+
+API_KEEPALIVE_S: Final = 75
+"""Idle HTTP connections are kept as long as common reverse proxies keep theirs."""
+
+API_SHUTDOWN_GRACE_S: Final = 5
+"""Requests under way get this long to end before the node goes."""
+
+LIST_DEFAULT_NUMBER: Final = 100
+"""Entries in a list when the caller names no number."""
+
+LIST_MAX_NUMBER: Final = 10_000
+"""Entries in a list at most."""

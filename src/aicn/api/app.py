@@ -1,0 +1,82 @@
+"""The routes of `/api/v0`, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from aicn.api.access import AccessGate
+from aicn.api.chat import ChatEndpoint
+from aicn.api.endpoint import Handler, JsonEndpoint
+from aicn.api.errors import Code
+from aicn.api.network import NetworkRoutes
+from aicn.api.projects import ProjectRoutes
+from aicn.routing import Router
+
+PREFIX = "/api/v0"
+
+CHAT_PATH = f"{PREFIX}/chat/completion"
+CHAT_PROXY_PATH = f"{PREFIX}/chat/completion/proxy"
+
+PUBLIC_PATHS = frozenset(
+    {
+        CHAT_PATH,
+        CHAT_PROXY_PATH,
+        f"{PREFIX}/id",
+        f"{PREFIX}/ai/projects/list",
+        f"{PREFIX}/ai/projects/models",
+        f"{PREFIX}/ai/projects/peers",
+    }
+)
+"""Inference, and what a caller needs to find a model. All other routes are the operator's."""
+
+
+def routes(network: NetworkRoutes, projects: ProjectRoutes, router: Router, *, collects: bool) -> list[Route]:
+    """Return every route; `collects` switches the ones that choose among the nodes heard of."""
+
+    def get(path: str, handler: Handler) -> Route:
+        return Route(f"{PREFIX}/{path}", JsonEndpoint(handler), methods=["GET"])
+
+    def post(path: str, handler: Handler) -> Route:
+        return Route(f"{PREFIX}/{path}", JsonEndpoint(handler), methods=["POST"])
+
+    return [
+        get("id", network.id),
+        get("peers", network.peers),
+        get("rendezvous/peers", network.rendezvous_peers),
+        get("swarm/peers", network.swarm_peers),
+        get("swarm/addrs", network.swarm_addrs),
+        get("pubsub/peers", network.pubsub_peers),
+        get("ai/projects/list", projects.projects),
+        get("ai/projects/models", projects.models),
+        get("ai/projects/peers", projects.peers),
+        post("ai/model/register", projects.register_model),
+        post("ai/model/unregister", projects.unregister_model),
+        post("ai/project/register", projects.register_project),
+        post("ai/project/unregister", projects.unregister_project),
+        Route(CHAT_PATH, ChatEndpoint(router, proxy=False), methods=["POST"]),
+        Route(CHAT_PROXY_PATH, ChatEndpoint(router, proxy=True, enabled=collects), methods=["POST"]),
+    ]
+
+
+def build_app(all_routes: list[Route], *, open_inference: bool, allowed_hosts: Collection[str]) -> ASGIApp:
+    """Return the application: the routes behind the access gate, every failure as JSON."""
+    app = Starlette(routes=all_routes, exception_handlers={HTTPException: _http_error})
+    return AccessGate(
+        app, public_paths=PUBLIC_PATHS, open_inference=open_inference, allowed_hosts=allowed_hosts
+    )
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    text = {404: f"there is no route {request.url.path}", 405: f"{request.method} is not served here"}.get(
+        status, "the request failed"
+    )
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return JSONResponse({"code": int(Code.UNSUPPORTED), "message": text}, status, headers=headers)

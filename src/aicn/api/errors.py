@@ -1,0 +1,137 @@
+"""From exception to answer: the one place of `/api/v0` that knows codes and statuses.
+
+The numbers are those of the reference; see docs/errors.md. `/api/v0` answers failures with 400 (the caller's
+parameters), 403 (not allowed), 404, 405, 413 or 500 (all else, with the code telling what).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from aicn import errors
+
+
+class Code(IntEnum):
+    """The `code` of an error answer."""
+
+    PARAMETER = 1001
+    PARSE = 1002
+    JSON = 1003
+    PROTOBUF = 1004
+    TIMEOUT = 1005
+    RENDEZVOUS = 1006
+    MODEL = 1007
+    UPLOAD = 1008
+    BUFFER = 1009
+    PERMISSION = 1010
+    UNSUPPORTED = 1011
+    HOST_INFO = 1012
+    ENCRYPT = 1013
+    DECRYPT = 1014
+    UUID = 1015
+    DATABASE = 1016
+    PROXY = 1017
+    STREAM = 1018
+    DEPRECATED = 1019
+    INTERNAL = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class ApiError(Exception):
+    """An answer that ends a request: raised by handlers, sent by the application.
+
+    Attributes:
+        code: what went wrong.
+        message: one sentence for a person.
+        status: HTTP status.
+    """
+
+    code: Code
+    message: str
+    status: int = 400
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON body."""
+        return {"code": int(self.code), "message": self.message}
+
+
+def parameter(message: str) -> ApiError:
+    """Return the error for a parameter that is missing or wrong."""
+    return ApiError(Code.PARAMETER, message)
+
+
+def parsing() -> ApiError:
+    """Return the error for a body that is not the JSON it should be."""
+    return ApiError(Code.PARSE, "Parsing error")
+
+
+NO_CANDIDATE_MESSAGE = "Not enough available and directly connected nodes"
+"""Recorded from the reference; programs compare it."""
+
+MODEL_NOT_FOUND_MESSAGE = "can not find in registered project and model"
+"""Recorded from the reference; programs compare it."""
+
+_TABLE: tuple[tuple[type[errors.AicnError], Code, int], ...] = (
+    (errors.InvalidModel, Code.PARAMETER, 400),
+    (errors.NotSameMachine, Code.PARAMETER, 400),
+    (errors.ModelNotFound, Code.MODEL, 500),
+    (errors.RegistryError, Code.PARAMETER, 400),
+    (errors.AddressError, Code.INTERNAL, 500),
+    (errors.NoCandidate, Code.PROXY, 500),
+    (errors.AttemptsExhausted, Code.PROXY, 500),
+    (errors.NodeUnavailable, Code.STREAM, 500),
+    (errors.RoutingError, Code.PROXY, 500),
+    (errors.BackendTimeout, Code.TIMEOUT, 500),
+    (errors.BackendError, Code.MODEL, 500),
+    (errors.StreamReset, Code.STREAM, 500),
+    (errors.StreamRefused, Code.STREAM, 500),
+    (errors.NetworkTimeout, Code.TIMEOUT, 500),
+    (errors.NetworkError, Code.INTERNAL, 500),
+    (errors.SealError, Code.DECRYPT, 500),
+    (errors.MalformedMessage, Code.PROTOBUF, 500),
+    (errors.WireError, Code.STREAM, 500),
+    (errors.StoreError, Code.DATABASE, 500),
+    (errors.IdentityError, Code.PARAMETER, 400),
+    (errors.ConfigError, Code.INTERNAL, 500),
+    (errors.UsageError, Code.PARAMETER, 400),
+    (errors.AicnError, Code.INTERNAL, 500),
+)
+"""Most specific first; a test walks the whole tree of `aicn.errors`."""
+
+
+def from_exception(error: errors.AicnError) -> ApiError:
+    """Return the answer for `error`."""
+    code, status = next((code, status) for kind, code, status in _TABLE if isinstance(error, kind))
+    message = NO_CANDIDATE_MESSAGE if isinstance(error, errors.NoCandidate) else str(error)
+    return ApiError(code, message, status)
+
+
+def from_node(slug: str) -> ApiError:
+    """Return the answer for an error that the asked node reported of itself, by its slug."""
+    if slug == errors.ModelNotFound.slug:
+        return ApiError(Code.MODEL, MODEL_NOT_FOUND_MESSAGE, 500)
+    kind = next((kind for kind, _, _ in _TABLE if kind.slug == slug), errors.AicnError)
+    code = next(code for row, code, _ in _TABLE if issubclass(kind, row))
+    return ApiError(code, f"the node answered: {slug.replace('_', ' ')}", 500)
+
+
+def chat_body(error: ApiError) -> dict[str, Any]:
+    """Return the body of a failed chat: the error inside an empty completion, as the reference sends it."""
+    return {
+        **error.body(),
+        "id": "",
+        "object": "",
+        "created": 0,
+        "choices": None,
+        "usage": {"completion_tokens": 0, "prompt_tokens": 0, "total_tokens": 0},
+    }
+
+
+def event_body(error: ApiError) -> dict[str, Any]:
+    """Return the body of an error event in a stream: for readers of `/api/v0` and of OpenAI streams alike."""
+    return {
+        **error.body(),
+        "error": {"message": error.message, "type": "upstream_error", "code": error.code.name.lower()},
+    }

@@ -1,0 +1,114 @@
+"""The HTTP server inside the node's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from aicn import defaults
+from aicn.errors import ConfigError, ListenFailed
+
+_log = logging.getLogger("aicn.api")
+
+
+class _EmbeddedServer(uvicorn.Server):
+    """Uvicorn without its signal handlers: signals belong to the program, not to one of its parts."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class ApiServer:
+    """Serves an ASGI application on one address."""
+
+    def __init__(self, app: ASGIApp, address: str) -> None:
+        """`address` is `host:port`; `[…]` around an IPv6 host; an empty host means all addresses."""
+        self._app = app
+        self._address = address
+        self._server: _EmbeddedServer | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._socket: socket.socket | None = None
+
+    def bind(self) -> None:
+        """Take the address, without serving yet: a port that is taken is found before anything else starts.
+
+        Raises:
+            ListenFailed: it is taken, or not of this machine.
+            ConfigError: it is no address.
+        """
+        host, port = split_address(self._address)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((host, port), family=family, backlog=defaults.API_MAX_CONNECTIONS)
+        except OSError as error:
+            raise ListenFailed(
+                f"the HTTP API cannot listen on {self._address} ({error.strerror}); "
+                "change API.Addr in the configuration, or stop the program that uses that port"
+            ) from error
+
+    @property
+    def address(self) -> str:
+        """The address that is listened on, the port resolved."""
+        if self._socket is None:
+            return self._address
+        host, port = self._socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def start(self) -> None:
+        """Serve in a task of its own; return when requests are answered."""
+        if self._socket is None:
+            self.bind()
+        config = uvicorn.Config(
+            self._app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            loop="none",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=defaults.API_MAX_CONNECTIONS,
+            timeout_keep_alive=defaults.API_KEEPALIVE_S,
+            timeout_graceful_shutdown=defaults.API_SHUTDOWN_GRACE_S,
+        )
+        # A cut answer and a client's bad HTTP are told by our own lines; uvicorn's would repeat them as errors.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        self._server = _EmbeddedServer(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[s for s in (self._socket,) if s]))
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+                raise ListenFailed(f"the HTTP API on {self._address} ended while it started")
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Stop accepting, give requests under way a moment, end. Idempotent."""
+        server, task = self._server, self._task
+        self._server = self._task = None
+        if server is not None and task is not None:
+            server.should_exit = True
+            await task
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of `host:port`.
+
+    Raises:
+        ConfigError: it is not of that form.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004
+        raise ConfigError(f"API.Addr {address!r} is no address; write it as 127.0.0.1:7002")
+    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -1,0 +1,162 @@
+"""`/chat-proxy/0.0.1`, the asking side: one HTTP exchange over one stream to one peer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aicn import defaults
+from aicn.errors import MalformedFrame, NetworkTimeout, TruncatedFrame
+from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
+from aicn.p2p.host import Stream
+from aicn.wire.http_frames import (
+    RequestHead,
+    ResponseHead,
+    ResponseParser,
+    build_model_target,
+    encode_request_head,
+)
+
+OpenStream = Callable[[PeerId], Awaitable[Stream]]
+"""Opens a `/chat-proxy/0.0.1` stream to a peer, this node itself included."""
+
+ERROR_HEADER = b"x-aicn-error"
+"""Names the error, on an answer that comes from the node and not from its model server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request for one model."""
+
+    project: ProjectName
+    model: ModelName
+    body: bytes = field(repr=False)
+    """The request body exactly as the model server shall see it."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """End-to-end headers for the model server, names in lower case, without Content-Length."""
+    path: bytes = b"/api/v0/chat/completion"
+    """Path of the request line; the peer replaces it by that of the model's URL."""
+    first_byte_timeout_s: float = defaults.FIRST_BYTE_TIMEOUT_S
+    idle_timeout_s: float = defaults.ANSWER_IDLE_TIMEOUT_S
+
+
+class Answer:
+    """The answer of one peer, as it arrives.
+
+    Attributes:
+        peer: who answers.
+        cid: the instance that was asked for; empty for any.
+        relayed: whether a relay carries the stream.
+        status: HTTP status of the model server, or of the node when `node_error` is set.
+        headers: end-to-end headers, names in lower case.
+        node_error: slug of the node's own error; None when the model server answered.
+        attempts: how many peers were tried, this one included. Set by the router.
+    """
+
+    def __init__(self, stream: Stream, cid: InstanceId, head: ResponseHead, parser: ResponseParser, ask: Ask) -> None:
+        """Take over a stream of which the head has been read."""
+        self._stream = stream
+        self._parser = parser
+        self._idle_timeout_s = ask.idle_timeout_s
+        self._ahead = b""
+        self.peer = stream.peer
+        self.relayed = stream.relayed
+        self.cid = cid
+        self.status = head.status
+        self.headers = head.headers
+        self.attempts = 1
+        self.node_error = next((value.decode("latin-1") for name, value in head.headers if name == ERROR_HEADER), None)
+
+    async def prefetch(self) -> None:
+        """Wait for the first bytes of the body, which `read_some` then returns: the point of no return."""
+        self._ahead = await self.read_some()
+
+    async def read_some(self) -> bytes:
+        """Return what of the body has arrived; wait if nothing has; `b""` at its end.
+
+        Raises:
+            StreamReset, TruncatedFrame: the peer broke off.
+            MalformedFrame: the peer does not speak HTTP.
+            NetworkTimeout: silence for longer than the idle timeout.
+        """
+        if self._ahead:
+            data, self._ahead = self._ahead, b""
+            return data
+        while not (data := self._parser.take_body()):
+            if self._parser.complete:
+                return b""
+            try:
+                async with asyncio.timeout(self._idle_timeout_s):
+                    received = await self._stream.read()
+            except TimeoutError as error:
+                raise NetworkTimeout(f"the peer sent nothing for {self._idle_timeout_s:g} s") from error
+            if received:
+                self._parser.feed(received)
+            else:
+                self._parser.eof()
+        return data
+
+    async def read_all(self, max_bytes: int) -> bytes:
+        """Return the rest of the body.
+
+        Raises:
+            MalformedFrame: it is longer than `max_bytes`.
+            NetworkError, WireError: as `read_some`.
+        """
+        parts: list[bytes] = []
+        size = 0
+        while part := await self.read_some():
+            size += len(part)
+            if size > max_bytes:
+                raise MalformedFrame(f"the answer is larger than {max_bytes} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole answer has arrived and been taken."""
+        return self._parser.complete and not self._ahead
+
+
+@asynccontextmanager
+async def ask_peer(open_stream: OpenStream, peer: PeerId, cid: InstanceId, ask: Ask) -> AsyncIterator[Answer]:
+    """Send `ask` to `peer`; the block gets the answer, of which the head has been read.
+
+    A block that ends before the answer is complete, or is cancelled, resets the stream: the peer then cancels
+    the request at its model server.
+
+    Raises:
+        NetworkError, WireError: the peer could not be asked, or did not answer.
+    """
+    stream = await open_stream(peer)
+    try:
+        head = RequestHead(
+            "POST",
+            build_model_target(ask.path, ask.project, ask.model, cid),
+            (
+                (b"host", b"aicn"),
+                *ask.headers,
+                (b"content-length", b"%d" % len(ask.body)),
+                (b"x-aicn-errors", b"1"),
+            ),
+        )
+        parser = ResponseParser()
+        try:
+            async with asyncio.timeout(ask.first_byte_timeout_s):
+                await stream.write(encode_request_head(head) + ask.body)
+                while (answered := parser.head) is None:
+                    received = await stream.read()
+                    if not received:
+                        parser.eof()
+                        raise TruncatedFrame("the peer ended the stream without an answer")
+                    parser.feed(received)
+        except TimeoutError as error:
+            raise NetworkTimeout(f"the peer did not answer within {ask.first_byte_timeout_s:g} s") from error
+        answer = Answer(stream, cid, answered, parser, ask)
+        yield answer
+        if answer.complete:
+            await stream.close()
+    finally:
+        stream.reset()

@@ -1,0 +1,100 @@
+"""Bring a request to a peer that answers it: choose, reserve, try, and try the next one.
+
+A peer that fails before the first byte of content is left for the next; after it, never: the client has seen
+part of an answer, and another model would write another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aicn import defaults
+from aicn.errors import AttemptsExhausted, NetworkError, NoCandidate, NodeUnavailable, WireError
+from aicn.ids import InstanceId, PeerId
+from aicn.routing.candidates import CandidateSource
+from aicn.routing.exchange import Answer, Ask, OpenStream, ask_peer
+from aicn.routing.policy import order
+from aicn.routing.reservations import Reservations
+
+_log = logging.getLogger("aicn.routing")
+
+_TOO_MANY_REQUESTS = 429
+_SERVER_ERRORS = 500
+
+
+class Router:
+    """Sends requests to the best candidate, and to the next best when that one fails."""
+
+    def __init__(self, candidates: CandidateSource, reservations: Reservations, open_stream: OpenStream) -> None:
+        """Choose among `candidates`, count in `reservations`, speak over `open_stream`."""
+        self._candidates = candidates
+        self._reservations = reservations
+        self._open_stream = open_stream
+
+    @asynccontextmanager
+    async def send(self, ask: Ask) -> AsyncIterator[Answer]:
+        """Send `ask` to whoever serves it best; the block gets an answer with its first content byte in hand.
+
+        A failure is left for the next candidate, up to `defaults.ROUTE_MAX_ATTEMPTS`. If all fail and one of
+        them was an answer of a model server (503, say), the last such answer is given to the block, since the
+        model server's own words are the most honest thing there is.
+
+        Raises:
+            NoCandidate: nobody serves the model.
+            AttemptsExhausted: every peer that was tried failed, with the last reason.
+            NetworkError, WireError: the answer broke off inside the block.
+        """
+        ranked = order(self._candidates.find(ask.project, ask.model), random.random)
+        if not ranked:
+            raise NoCandidate(f"no reachable node serves model {ask.model!r} of project {ask.project!r}")
+        chosen = ranked[: defaults.ROUTE_MAX_ATTEMPTS]
+        last_reason: Exception | None = None
+        for attempt, candidate in enumerate(chosen, start=1):
+            async with AsyncExitStack() as stack:
+                try:
+                    answer = await self._attempt(stack, candidate.peer, candidate.cid, ask)
+                except (NetworkError, WireError) as error:
+                    _log.info("attempt %d at peer %s failed: %s", attempt, candidate.peer, error)
+                    last_reason = error
+                    continue
+                answer.attempts = attempt
+                if _worth_another(answer) and attempt < len(chosen):
+                    _log.info("attempt %d at peer %s was answered %d", attempt, candidate.peer, answer.status)
+                    continue
+                if answer.node_error is not None:
+                    last_reason = NodeUnavailable(f"the node answered {answer.node_error}")
+                    continue
+                yield answer
+                return
+        raise AttemptsExhausted(
+            f"each of the {len(chosen)} nodes that were tried for model {ask.model!r} failed; the last: {last_reason}"
+        ) from last_reason
+
+    @asynccontextmanager
+    async def send_to(self, peer: PeerId, cid: InstanceId, ask: Ask) -> AsyncIterator[Answer]:
+        """Send `ask` to `peer` and nobody else; the block gets its answer, errors of the node included.
+
+        Raises:
+            NodeUnavailable: the peer cannot be reached, or broke off before the first byte.
+            NetworkError, WireError: the answer broke off inside the block.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                answer = await self._attempt(stack, peer, cid, ask)
+            except (NetworkError, WireError) as error:
+                raise NodeUnavailable(str(error)) from error
+            yield answer
+
+    async def _attempt(self, stack: AsyncExitStack, peer: PeerId, cid: InstanceId, ask: Ask) -> Answer:
+        stack.enter_context(self._reservations.reserve((peer, ask.project, ask.model, cid)))
+        answer = await stack.enter_async_context(ask_peer(self._open_stream, peer, cid, ask))
+        await answer.prefetch()
+        return answer
+
+
+def _worth_another(answer: Answer) -> bool:
+    """Whether another peer may do better: overload, a broken server or a stale registration, no user's error."""
+    return answer.node_error is not None or answer.status == _TOO_MANY_REQUESTS or answer.status >= _SERVER_ERRORS

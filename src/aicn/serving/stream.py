@@ -1,0 +1,214 @@
+"""`/chat-proxy/0.0.1`, the answering side: one HTTP exchange per stream.
+
+A peer sends one HTTP/1.1 request whose query names the model; it goes to that model's URL, and the answer goes
+back as it comes, one chunk per read, so that an event leaves when the model writes it. A stream that the peer
+resets cancels the request at the model server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from aicn import defaults
+from aicn.backends import BackendClient, BackendReply
+from aicn.errors import (
+    AicnError,
+    BackendError,
+    BackendTimeout,
+    BackendUnreachable,
+    MalformedFrame,
+    ModelNotFound,
+    NetworkTimeout,
+    RegistryError,
+    StreamReset,
+    TruncatedFrame,
+)
+from aicn.p2p.host import Stream
+from aicn.registry import Model, ModelRegistry
+from aicn.tripwire import Tripwire
+from aicn.wire.http_frames import (
+    LAST_CHUNK,
+    RequestHead,
+    RequestParser,
+    ResponseHead,
+    encode_chunk,
+    encode_response_head,
+    split_model_query,
+)
+
+_log = logging.getLogger("aicn.serving")
+
+ERRORS_UNDERSTOOD_HEADER = b"x-aicn-errors"
+"""Sent by a peer that wants a failure of this node as an HTTP answer; others get a reset, as the protocol says."""
+
+ERROR_HEADER = b"x-aicn-error"
+"""Set to the error's slug on an answer that comes from this node and not from the model server."""
+
+_STATUS: tuple[tuple[type[AicnError], int], ...] = (
+    (ModelNotFound, 404),
+    (RegistryError, 400),
+    (MalformedFrame, 400),
+    (NetworkTimeout, 408),
+    (BackendUnreachable, 503),
+    (BackendTimeout, 504),
+    (BackendError, 502),
+)
+"""HTTP status of a failure that is told to the peer; the first matching row counts."""
+
+
+class ChatProxyServer:
+    """Serves inbound `/chat-proxy/0.0.1` streams; `handle` is a `StreamHandler`."""
+
+    def __init__(self, registry: ModelRegistry, backends: BackendClient, *, accepting: Callable[[], bool]) -> None:
+        """Serve the models of `registry` through `backends` while `accepting()` is true (false: shutting down)."""
+        self._registry = registry
+        self._backends = backends
+        self._accepting = accepting
+
+    async def handle(self, stream: Stream) -> None:
+        """Answer one stream and close it; on a failure that cannot be told, reset it."""
+        exchange = _Exchange(stream)
+        try:
+            if not self._accepting():
+                raise BackendUnreachable("this node is shutting down")
+            head = await exchange.read_head()
+            if head.method != "POST":
+                raise MalformedFrame(f"the peer sent {head.method} where only POST is served")
+            query = split_model_query(head.target)
+            model = self._registry.find(query.project, query.model, query.cid)
+            with self._registry.in_flight.reserve(model):
+                await self._forward(exchange, head, model, query.rest)
+            await stream.close()
+        except (StreamReset, TruncatedFrame):
+            _log.debug("peer %s cancelled its request", stream.peer)
+            stream.reset()
+        except AicnError as error:
+            _log.info("request of peer %s failed: %s", stream.peer, error)
+            await exchange.refuse(error)
+
+    async def _forward(self, exchange: _Exchange, head: RequestHead, model: Model, query: bytes) -> None:
+        url = f"{model.api}{'&' if '?' in model.api else '?'}{query.decode('ascii')}" if query else model.api
+        body = exchange.whole_body()
+        # A body that is still arriving is passed on as it comes. Either way one reader watches the stream to
+        # its end, so that a reset reaches the model server in every phase of the request.
+        watch = exchange.raise_when_reset if body is not None else exchange.pump_body
+        async with (
+            Tripwire(watch),
+            self._backends.exchange(
+                head.method, url, head.headers, exchange.body() if body is None else body
+            ) as reply,
+        ):
+            await exchange.answer(reply)
+
+
+class _Exchange:
+    """The HTTP framing of one stream: reads the request, writes the answer."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._parser = RequestParser()
+        self._parts: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
+        self._answered = False
+
+    async def read_head(self) -> RequestHead:
+        try:
+            async with asyncio.timeout(defaults.STREAM_HEAD_TIMEOUT_S):
+                while (head := self._parser.head) is None:
+                    await self._read_more()
+        except TimeoutError as error:
+            raise NetworkTimeout(
+                f"the peer sent no request head within {defaults.STREAM_HEAD_TIMEOUT_S:g} s"
+            ) from error
+        return head
+
+    async def _read_more(self) -> None:
+        data = await self._stream.read()
+        if data:
+            self._parser.feed(data)
+        else:
+            self._parser.eof()
+
+    def whole_body(self) -> bytes | None:
+        """The body if it is here already, as it is for all but large uploads; None while it is arriving."""
+        return self._parser.take_body() if self._parser.complete else None
+
+    async def pump_body(self) -> None:
+        """Move the body from the stream to `body()` as it arrives, then watch for a reset."""
+        received = 0
+        while True:
+            part = self._parser.take_body()
+            received += len(part)
+            if received > defaults.REQUEST_BODY_MAX_BYTES:
+                raise MalformedFrame(
+                    f"the request body is larger than {defaults.REQUEST_BODY_MAX_BYTES} bytes; send less"
+                )
+            if part:
+                await self._parts.put(part)
+            if self._parser.complete:
+                break
+            await self._read_more()
+        await self._parts.put(b"")
+        await self.raise_when_reset()
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The body as `pump_body` moves it."""
+        while part := await self._parts.get():
+            yield part
+
+    async def raise_when_reset(self) -> None:
+        """Wait until the peer resets the stream. A peer that only ends its half still wants the answer."""
+        if await self._stream.read():
+            raise StreamReset("the peer sent more than one request on its stream")
+
+    async def answer(self, reply: BackendReply) -> None:
+        head = ResponseHead(reply.status, reply.reason, _with_framing(reply))
+        await self._send_answer(reply, encode_response_head(head))
+
+    async def _send_answer(self, reply: BackendReply, head: bytes) -> None:
+        write = self._stream.write
+        self._answered = True
+        if reply.length_bytes is not None:
+            # A JSON answer is ready when its head is: one write carries both.
+            await write(head + await reply.read_some())
+            while part := await reply.read_some():
+                await write(part)
+            return
+        await write(head)
+        while part := await reply.read_some():
+            await write(encode_chunk(part))
+        await write(LAST_CHUNK)
+
+    async def refuse(self, error: AicnError) -> None:
+        """Tell the peer why it gets no answer, if it understands that and nothing was sent; else reset."""
+        head = self._parser.head
+        told = head is not None and any(name == ERRORS_UNDERSTOOD_HEADER for name, _ in head.headers)
+        if self._answered or not told:
+            self._stream.reset()
+            return
+        status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+        body = msgspec.json.encode({"code": error.slug, "message": str(error)})
+        headers = (
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (ERROR_HEADER, error.slug.encode()),
+        )
+        try:
+            await self._stream.write(encode_response_head(ResponseHead(status, b"", headers)) + body)
+            await self._stream.close()
+        except StreamReset:
+            self._stream.reset()
+
+
+def _with_framing(reply: BackendReply) -> tuple[tuple[bytes, bytes], ...]:
+    headers = tuple(pair for pair in reply.headers if pair[0] not in _NOT_PASSED_ON)
+    if reply.length_bytes is None:
+        return (*headers, (b"transfer-encoding", b"chunked"))
+    return headers
+
+
+_NOT_PASSED_ON = frozenset({b"set-cookie", b"server", b"date", ERROR_HEADER})
+"""A model server's cookies are nobody's business, and only this node may speak for itself."""
