@@ -1,0 +1,187 @@
+"""Which peers there are and what they serve, answered in the time it takes to write the answer down."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, OrderedDict
+from itertools import chain
+from typing import Final
+
+from aicn import defaults
+from aicn.clock import Clock
+from aicn.ids import ModelName, PeerId, ProjectName
+from aicn.peers.records import Event, Forgotten, Heartbeat, Offer, PeerRecord, Standing, Swept, standing, step
+
+_TIERS: Final = (Standing.ELIGIBLE, Standing.LISTED, Standing.REMEMBERED)
+"""From the youngest records to the oldest."""
+
+_LISTED: Final = frozenset({Standing.ELIGIBLE, Standing.LISTED})
+
+Instance = tuple[PeerRecord, Offer]
+
+
+class Directory:
+    """The records of all peers, indexed by what they serve.
+
+    What a record becomes is decided by `records.step` and `records.standing`; this class keeps the indexes to
+    it, and the whole bounded. When it is full, the peer that was not heard for the longest time makes room.
+    Records are kept in three queues by their standing, each ordered by age, so that what grows too old is
+    always at a front: no call looks at a record without a reason. Use from one event loop.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        max_peers: int = defaults.DIRECTORY_MAX_PEERS,
+        max_offers: int = defaults.DIRECTORY_MAX_OFFERS,
+    ) -> None:
+        """Start empty.
+
+        Args:
+            clock: measures how old a record is.
+            max_peers: records kept.
+            max_offers: instances kept, of all records together; no less than one peer may have.
+        """
+        self._clock = clock
+        self._max_peers = max_peers
+        self._max_offers = max_offers
+        self._tiers: dict[Standing, OrderedDict[PeerId, PeerRecord]] = {tier: OrderedDict() for tier in _TIERS}
+        self._offer_count = 0
+        self._serving: dict[tuple[ProjectName, ModelName], _Instances] = {}
+        self._names: dict[ProjectName, Counter[ModelName]] = {}
+        """For each model in the lists, how many records name it."""
+
+    def __len__(self) -> int:
+        """Return how many peers are remembered."""
+        return sum(len(tier) for tier in self._tiers.values())
+
+    def apply(self, heartbeat: Heartbeat) -> None:
+        """Take in what a peer said. That the peer itself said it has been made sure of before."""
+        self._change(heartbeat.peer, heartbeat)
+        while len(self) > self._max_peers or self._offer_count > self._max_offers:
+            self._change(next(iter(self._oldest_tier())), Forgotten())
+
+    def forget(self, peer: PeerId) -> None:
+        """Drop all that is known of `peer`."""
+        self._change(peer, Forgotten())
+
+    def sweep(self) -> None:
+        """Delete what is too old. Every other call does the same first; this one is for quiet times."""
+        now_s = self._clock.monotonic()
+        for tier in _TIERS:
+            queue = self._tiers[tier]
+            while queue:
+                record = next(iter(queue.values()))
+                if standing(record.heard_s, now_s) is tier:
+                    break
+                self._change(record.peer, Swept())
+
+    def record(self, peer: PeerId) -> PeerRecord | None:
+        """Return what is known of `peer`, or None."""
+        self.sweep()
+        return next((tier[peer] for tier in self._tiers.values() if peer in tier), None)
+
+    def records(self) -> tuple[PeerRecord, ...]:
+        """Return every record, the longest unheard first."""
+        self.sweep()
+        return tuple(chain.from_iterable(self._tiers[tier].values() for tier in reversed(_TIERS)))
+
+    def peers(self) -> tuple[PeerId, ...]:
+        """Return the peers heard in the last 12 hours, in alphabetical order."""
+        self.sweep()
+        return tuple(sorted(chain(self._tiers[Standing.ELIGIBLE], self._tiers[Standing.LISTED])))
+
+    def projects(self, limit: int = 100) -> tuple[ProjectName, ...]:
+        """Return the first `limit` projects named in the last 12 hours, in alphabetical order."""
+        self.sweep()
+        return tuple(heapq.nsmallest(limit, self._names))
+
+    def models(self, project: ProjectName, limit: int = 100) -> tuple[ModelName, ...]:
+        """Return the first `limit` models of `project` named in the last 12 hours, in alphabetical order."""
+        self.sweep()
+        return tuple(heapq.nsmallest(limit, self._names.get(project, ())))
+
+    def serving(self, project: ProjectName, model: ModelName) -> tuple[Instance, ...]:
+        """Return every instance of the model on a peer heard in the last 10 minutes, in no particular order."""
+        self.sweep()
+        instances = self._serving.get((project, model))
+        return () if instances is None else instances.all()
+
+    def _oldest_tier(self) -> OrderedDict[PeerId, PeerRecord]:
+        return next(self._tiers[tier] for tier in reversed(_TIERS) if self._tiers[tier])
+
+    def _change(self, peer: PeerId, event: Event) -> None:
+        now_s = self._clock.monotonic()
+        old = self._take(peer)
+        new = step(old, event, now_s)
+        if new is not None:
+            self._place(new, standing(new.heard_s, now_s))
+
+    def _take(self, peer: PeerId) -> PeerRecord | None:
+        """Remove the record of `peer` from its queue and the indexes."""
+        for tier, queue in self._tiers.items():
+            record = queue.pop(peer, None)
+            if record is not None:
+                self._offer_count -= len(record.offers)
+                self._unlist(record, tier)
+                return record
+        return None
+
+    def _place(self, record: PeerRecord, tier: Standing) -> None:
+        """Put `record`, which is the youngest of its tier, into queue and indexes."""
+        self._tiers[tier][record.peer] = record
+        self._offer_count += len(record.offers)
+        for name, offers in _by_model(record).items():
+            if tier in _LISTED:
+                self._names.setdefault(name[0], Counter())[name[1]] += 1
+            if tier is Standing.ELIGIBLE:
+                self._serving.setdefault(name, _Instances()).put(record.peer, offers)
+
+    def _unlist(self, record: PeerRecord, tier: Standing) -> None:
+        """Undo what `_place` did to the indexes."""
+        for project, model in _by_model(record):
+            if tier in _LISTED:
+                models = self._names[project]
+                models[model] -= 1
+                if not models[model]:
+                    del models[model]
+                if not models:
+                    del self._names[project]
+            if tier is Standing.ELIGIBLE:
+                instances = self._serving[project, model]
+                if not instances.drop(record.peer):
+                    del self._serving[project, model]
+
+
+class _Instances:
+    """The instances of one model. The whole is put together when it is asked for and kept until it changes."""
+
+    __slots__ = ("_all", "_by_peer")
+
+    def __init__(self) -> None:
+        self._by_peer: dict[PeerId, tuple[Instance, ...]] = {}
+        self._all: tuple[Instance, ...] | None = None
+
+    def put(self, peer: PeerId, instances: tuple[Instance, ...]) -> None:
+        self._by_peer[peer] = instances
+        self._all = None
+
+    def drop(self, peer: PeerId) -> bool:
+        """Drop the instances of `peer`; return whether any are left."""
+        del self._by_peer[peer]
+        self._all = None
+        return bool(self._by_peer)
+
+    def all(self) -> tuple[Instance, ...]:
+        if self._all is None:
+            self._all = tuple(chain.from_iterable(self._by_peer.values()))
+        return self._all
+
+
+def _by_model(record: PeerRecord) -> dict[tuple[ProjectName, ModelName], tuple[Instance, ...]]:
+    found: dict[tuple[ProjectName, ModelName], tuple[Instance, ...]] = {}
+    for offer in record.offers:
+        name = offer.project, offer.model
+        found[name] = (*found.get(name, ()), (record, offer))
+    return found
