@@ -120,6 +120,12 @@ enough for a node whose clock was set back to be heard again."""
 KNOWN_PEERS_MAX: Final = 1_000
 """Peers whose addresses are kept for the next start; the oldest go first."""
 
+KNOWN_PEER_MAX_AGE_S: Final = 2_592_000.0
+"""30 days: an address that has not answered for so long belongs to somebody else by now."""
+
+KNOWN_PEERS_WRITE_DELAY_S: Final = 5.0
+"""Connections come in bursts, one after another at every start; this gathers a burst into one write."""
+
 KNOWN_PEER_MAX_ADDRS: Final = 8
 """Addresses kept of one peer, the latest first."""
 
@@ -152,3 +158,29 @@ LIST_DEFAULT_NUMBER: Final = 100
 
 LIST_MAX_NUMBER: Final = 10_000
 """Entries in a list at most."""
+
+# --- dialling: who is kept connected ----------------------------------------------------------------------
+
+REDIAL_FIRST_S: Final = 1.0
+"""First wait before a bootstrap peer is dialled again; doubles up to `REDIAL_LAST_S`."""
+
+REDIAL_LAST_S: Final = 60.0
+"""Longest wait before a bootstrap peer is dialled again: a restarted Input is found within a minute."""
+
+RENDEZVOUS_FIRST_S: Final = 5.0
+"""First wait between two looks into the DHT; doubles up to `RENDEZVOUS_LAST_S`."""
+
+RENDEZVOUS_LAST_S: Final = 120.0
+"""Longest wait between two looks into the DHT: a new Input is found by all Workers within minutes."""
+
+RENDEZVOUS_MAX_PEERS: Final = 200
+"""Peers dialled from one look into the DHT."""
+
+DIAL_PARALLEL_MAX: Final = 16
+"""Dials under way at once."""
+
+DIAL_ADDRS_MAX: Final = 8
+"""Addresses tried for one peer: a hostile provider record may list thousands."""
+
+DIAL_REMEMBERED_MAX: Final = 200
+"""Peers of earlier runs dialled at the start."""
