@@ -65,7 +65,7 @@ def worth_keeping(peers: Iterable[KnownPeer], now_unix_s: float, limit: int) -> 
     return tuple(sorted(fit, key=lambda each: (-each.last_connected_unix_s, -each.successes, each.peer))[:limit])
 
 
-class KnownPeers:
+class PeerMemory:
     """Owns the known peers: in memory for everyone, written behind by `run`. Use from one event loop."""
 
     def __init__(
