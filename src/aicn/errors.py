@@ -35,10 +35,11 @@ The whole tree::
     │   ├── BackendUnreachable      ... cannot be connected to
     │   ├── BackendTimeout          ... went silent
     │   └── BackendBroken           ... stopped in the middle of its answer
-    └── RoutingError
-        ├── NoCandidate             no peer serves the model
-        ├── NodeUnavailable         the peer that was asked for cannot be reached
-        └── AttemptsExhausted       every peer that was tried failed
+    ├── RoutingError
+    │   ├── NoCandidate             no peer serves the model
+    │   ├── NodeUnavailable         the peer that was asked for cannot be reached
+    │   └── AttemptsExhausted       every peer that was tried failed
+    └── DemoFailed                  a part of the demonstration did not come up or stopped
 
 None of these knows HTTP: `aicn.api.errors` is the one table from exception to status code.
 None knows an exit code: `aicn.cli.exits` is that table.
@@ -282,3 +283,9 @@ class AttemptsExhausted(RoutingError):
     """Every peer that was tried failed before its first content byte."""
 
     slug = "attempts_exhausted"
+
+
+class DemoFailed(AicnError):
+    """A part of the demonstration is missing, did not come up, stopped or gave no answer."""
+
+    slug = "demo"
