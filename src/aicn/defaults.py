@@ -184,3 +184,6 @@ DIAL_ADDRS_MAX: Final = 8
 
 DIAL_REMEMBERED_MAX: Final = 200
 """Peers of earlier runs dialled at the start."""
+
+LOOPBACK_MAX_STREAMS: Final = 1_024
+"""Requests of a node to its own models at once."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
+from typing import Self
 
 
 class Tripwire:
@@ -30,7 +31,7 @@ class Tripwire:
         self._watcher: asyncio.Task[None] | None = None
         self._cancelling = 0
 
-    async def __aenter__(self) -> Tripwire:
+    async def __aenter__(self) -> Self:
         """Start watching."""
         owner = asyncio.current_task()
         if owner is None:

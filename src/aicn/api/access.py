@@ -34,7 +34,8 @@ class AccessGate:
 
         Args:
             app: the application behind the gate.
-            public_paths: paths that `open_inference` opens to callers from elsewhere: inference and what it needs to be found.
+            public_paths: paths that `open_inference` opens to callers from elsewhere: inference, and what a
+                caller needs to find a model.
             open_inference: whether callers from elsewhere may use inference.
             allowed_hosts: names, without port, that this API is reached by from elsewhere. A request that comes
                 under such a name counts as from elsewhere even if a reverse proxy on this machine sends it.
@@ -70,9 +71,7 @@ class AccessGate:
         if local_caller and (name == "localhost" or _is_loopback(name)):
             return None
         if not (name in self._allowed_hosts or _is_address(name)):
-            return (
-                f"this API does not answer under the name {name!r}; add it to AICN.API.AllowedHosts to allow that"
-            )
+            return f"this API does not answer under the name {name!r}; add it to AICN.API.AllowedHosts to allow that"
         if scope["path"] not in self._public_paths:
             return "this route answers callers on the node's own machine only"
         if not self._open_inference:

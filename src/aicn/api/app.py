@@ -68,9 +68,7 @@ def routes(network: NetworkRoutes, projects: ProjectRoutes, router: Router, *, c
 def build_app(all_routes: list[Route], *, open_inference: bool, allowed_hosts: Collection[str]) -> ASGIApp:
     """Return the application: the routes behind the access gate, every failure as JSON."""
     app = Starlette(routes=all_routes, exception_handlers={HTTPException: _http_error})
-    return AccessGate(
-        app, public_paths=PUBLIC_PATHS, open_inference=open_inference, allowed_hosts=allowed_hosts
-    )
+    return AccessGate(app, public_paths=PUBLIC_PATHS, open_inference=open_inference, allowed_hosts=allowed_hosts)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

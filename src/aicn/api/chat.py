@@ -48,8 +48,6 @@ class ChatEndpoint:
         """Answer one request."""
         caller = Caller(scope, receive, send)
         try:
-            if not self._enabled:
-                raise ApiError(Code.UNSUPPORTED, "Unsupported function")
             body = await caller.read_body()
             async with Tripwire(caller.raise_when_gone), self._route(body) as answer:
                 await relay(answer, caller)
@@ -61,6 +59,8 @@ class ChatEndpoint:
             await _refuse(caller, from_exception(error))
 
     def _route(self, body: bytes) -> AbstractAsyncContextManager[Answer]:
+        if not self._enabled:
+            raise ApiError(Code.UNSUPPORTED, "Unsupported function")
         try:
             fields = _fields.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

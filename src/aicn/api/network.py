@@ -8,8 +8,8 @@ from aicn import defaults
 from aicn.api.caller import Caller
 from aicn.api.errors import ApiError, Code
 from aicn.config import format_duration
-from aicn.p2p.rendezvous import rendezvous_key
 from aicn.p2p.host import Connection, Host
+from aicn.p2p.rendezvous import rendezvous_key
 from aicn.peers import Directory
 
 _NEVER_MEASURED = "0s"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
@@ -27,6 +26,8 @@ _HOP_BY_HOP = frozenset(
 )
 """RFC 9110, section 7.6.1: these describe one connection, not the message."""
 
+_NEVER_A_BODY = frozenset({204, 304})
+
 
 class BackendReply:
     """An answer of a model server, of which only the head has been read.
@@ -35,7 +36,8 @@ class BackendReply:
         status: HTTP status code.
         reason: reason phrase, may be empty.
         headers: end-to-end headers as (lower-case name, value); Content-Length is among them when it was sent.
-        length_bytes: the declared length of the body, None when it is chunked or delimited by close.
+        length_bytes: the length of the body: as declared, 0 where HTTP allows no body, None when it is chunked or
+            delimited by close.
     """
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
@@ -48,7 +50,7 @@ class BackendReply:
             for name, value in ((raw_name.lower(), raw_value) for raw_name, raw_value in response.raw_headers)
             if name not in _HOP_BY_HOP
         )
-        self.length_bytes = response.content_length
+        self.length_bytes = 0 if response.status in _NEVER_A_BODY else response.content_length
 
     async def read_some(self) -> bytes:
         """Return whatever of the body has arrived; wait if nothing has; `b""` at the end.
@@ -151,7 +153,7 @@ def _translated() -> Iterator[None]:
         raise BackendUnreachable(
             f"the model server did not accept a connection within {defaults.BACKEND_CONNECT_TIMEOUT_S:g} s"
         ) from error
-    except (aiohttp.ServerTimeoutError, asyncio.TimeoutError) as error:
+    except (TimeoutError, aiohttp.ServerTimeoutError) as error:
         raise BackendTimeout("the model server sent nothing for too long") from error
     except aiohttp.ClientConnectorError as error:
         raise BackendUnreachable(f"the model server cannot be reached ({error.os_error.strerror})") from error

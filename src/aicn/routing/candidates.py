@@ -57,6 +57,4 @@ class CandidateSource:
         connection = self._connection(peer)
         if connection is None:
             return Candidate(peer, cid, in_flight, connected=False, relayed=False, rtt_us=None)
-        return Candidate(
-            peer, cid, in_flight, connected=True, relayed=connection.relayed, rtt_us=connection.rtt_us
-        )
+        return Candidate(peer, cid, in_flight, connected=True, relayed=connection.relayed, rtt_us=connection.rtt_us)

@@ -98,9 +98,7 @@ class ChatProxyServer:
         watch = exchange.raise_when_reset if body is not None else exchange.pump_body
         async with (
             Tripwire(watch),
-            self._backends.exchange(
-                head.method, url, head.headers, exchange.body() if body is None else body
-            ) as reply,
+            self._backends.exchange(head.method, url, head.headers, exchange.body() if body is None else body) as reply,
         ):
             await exchange.answer(reply)
 

@@ -39,7 +39,8 @@ def test_done_is_recognised_however_it_is_cut(last: bytes, step: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "last", [b"data: say [DONE]\n\n", b": [DONE]\n\n", b"data: [DONE] not\n\n", b"event: [DONE]\n\n", DONE + b"data: x\n\n"]
+    "last",
+    [b"data: say [DONE]\n\n", b": [DONE]\n\n", b"data: [DONE] not\n\n", b"event: [DONE]\n\n", DONE + b"data: x\n\n"],
 )
 def test_other_uses_of_the_word_are_no_end(last: bytes) -> None:
     events = EventStream()

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from aicn import errors
+from aicn.api.errors import ApiError, Code, chat_body, from_exception, from_node
+
+
+def _tree(kind: type[errors.AicnError]) -> Iterator[type[errors.AicnError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
+
+
+ALL = sorted(set(_tree(errors.AicnError)), key=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_error_has_an_answer(kind: type[errors.AicnError]) -> None:
+    answer = from_exception(kind("what happened"))
+    assert answer.status in {400, 500}
+    assert answer.message
+    if kind.__module__ == "aicn.errors" and kind not in {errors.AicnError, errors.NetworkError, errors.HostClosed}:
+        # Only what has no code of its own in the reference's list is called internal.
+        assert answer.code != Code.INTERNAL or issubclass(
+            kind, errors.NetworkError | errors.ConfigError | errors.AddressError
+        )
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_slugs_are_unique_and_answered(kind: type[errors.AicnError]) -> None:
+    assert sum(other.slug == kind.slug for other in ALL) == 1
+    assert from_node(kind.slug).status in {400, 500}
+
+
+def test_unknown_slug_of_a_newer_node_is_answered() -> None:
+    assert from_node("from_the_future").code == Code.INTERNAL
+
+
+def test_chat_error_has_the_recorded_shape() -> None:
+    body = chat_body(from_exception(errors.NoCandidate("nobody")))
+    assert body == {
+        "code": 1017,
+        "message": "Not enough available and directly connected nodes",
+        "id": "",
+        "object": "",
+        "created": 0,
+        "choices": None,
+        "usage": {"completion_tokens": 0, "prompt_tokens": 0, "total_tokens": 0},
+    }
+    assert from_node("model_not_found") == ApiError(
+        Code.MODEL, "can not find in registered project and model", 500
+    )
