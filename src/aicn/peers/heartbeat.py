@@ -92,6 +92,14 @@ def read_heartbeat(gossip: GossipMessage) -> Heartbeat | None:
     return Heartbeat(gossip.source, NodeFlags(body.node_type & _KNOWN_FLAGS), _offers(body), header.timestamp)
 
 
+def own_heartbeat(
+    peer_id: PeerId, models: Iterable[_ServedT], in_flight: Callable[[_ServedT], int], flags: NodeFlags
+) -> Heartbeat:
+    """Return what this node would hear of itself, for its own directory; arguments as in `build_heartbeat`."""
+    offers = tuple(Offer(model.project, model.model, model.cid, model.kind, in_flight(model)) for model in models)
+    return Heartbeat(peer_id, _true_flags(flags, has_models=bool(offers)), offers)
+
+
 def build_heartbeat(  # noqa: PLR0913 - what a node tells of itself has that many parts
     peer_id: PeerId,
     models: Iterable[_ServedT],
@@ -124,16 +132,19 @@ def build_heartbeat(  # noqa: PLR0913 - what a node tells of itself has that man
                 cid=model.cid,
             )
         )
-    flags = flags | NodeFlags.HAS_MODELS if entries else flags & ~NodeFlags.HAS_MODELS
     projects = tuple(ProjectModels(project, tuple(each)) for project, each in entries.items())
     return encode_message(
         Message(
             header=Header(client_version=client_version, timestamp=int(now_unix), node_id=peer_id),
             type=MessageType.AI_PROJECT,
-            body=encode_body(AIProjectResponse(projects, flags)),
+            body=encode_body(AIProjectResponse(projects, _true_flags(flags, has_models=bool(entries)))),
             result_message=_RESULT_MESSAGE,
         )
     )
+
+
+def _true_flags(flags: NodeFlags, *, has_models: bool) -> NodeFlags:
+    return flags | NodeFlags.HAS_MODELS if has_models else flags & ~NodeFlags.HAS_MODELS
 
 
 def _offers(body: AIProjectResponse) -> tuple[Offer, ...]:
