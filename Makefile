@@ -57,7 +57,7 @@ lint: setup lint-tools ## every check that runs nothing: style, types, layers
 
 .PHONY: bench
 bench: setup ## requests/s, time to first token and memory, direct and through the network
-	@$(BIN)/python -m bench $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 .PHONY: format
 format: setup ## rewrite the sources in the one style

@@ -1,0 +1,1 @@
+"""`make bench`: what the network costs, measured beside the direct way in the same run."""
