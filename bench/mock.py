@@ -1,7 +1,7 @@
-"""A model server as fast as Python allows: raw asyncio, one protocol object per connection.
+"""A plain Python model server: aiohttp.web on uvloop, the same kind of program as the prototype was measured with.
 
-`POST` with `"stream": true` in its body is answered with EVENTS events, GAP_MS apart, each with the monotonic clock at
-its write; without, with one small completion. Which numbers apply stands in the path: `/EVENTS/GAP_MS`.
+A request with `"stream": true` is answered with events, each with the monotonic clock at its write; one without, with
+one small completion. The path says how many events and how many milliseconds apart: `/EVENTS/GAP_MS`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import asyncio
 import json
 import sys
 import time
-from typing import cast
 
-import httptools
 import uvloop
+from aiohttp import web
 
 COMPLETION = json.dumps(
     {
@@ -25,10 +24,6 @@ COMPLETION = json.dumps(
         "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
     }
 ).encode()
-WHOLE = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(COMPLETION)
-) + COMPLETION
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENT = (
     b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1700000000,"model":"bench",'
     b'"choices":[{"index":0,"delta":{"content":"token "},"finish_reason":null}],"written_ns":%019d}\n\n'
@@ -36,63 +31,32 @@ EVENT = (
 DONE = b"data: [DONE]\n\n"
 
 
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-class Connection(asyncio.Protocol):
-    def __init__(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)
-        self._path = b""
-        self._body = b""
-        self._transport: asyncio.Transport | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no subclass of asyncio's, only alike.
-        self._transport = cast("asyncio.Transport", transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        if self._task is not None:
-            self._task.cancel()
-
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_url(self, url: bytes) -> None:
-        self._path += url
-
-    def on_body(self, body: bytes) -> None:
-        self._body += body
-
-    def on_message_complete(self) -> None:
-        assert self._transport is not None
-        path, body = self._path, self._body
-        self._path = self._body = b""
-        if b'"stream":true' in body.replace(b" ", b""):
-            events, gap_ms = path.partition(b"?")[0].strip(b"/").split(b"/")
-            self._task = asyncio.get_running_loop().create_task(self._stream(int(events), float(gap_ms)))
-        else:
-            self._transport.write(WHOLE)
-
-    async def _stream(self, events: int, gap_ms: float) -> None:
-        assert self._transport is not None
-        loop = asyncio.get_running_loop()
-        self._transport.write(HEAD)
-        due_s = loop.time()
-        for index in range(events):
-            if index:
-                # Against the clock, not after the last write, so that a late event does not shift all that follow.
-                due_s += gap_ms / 1_000
-                await asyncio.sleep(max(0.0, due_s - loop.time()))
-            self._transport.write(chunk(EVENT % time.monotonic_ns()))
-        self._transport.write(chunk(DONE) + b"0\r\n\r\n")
+async def answer(request: web.Request) -> web.StreamResponse:
+    body = json.loads(await request.read())
+    if not body.get("stream"):
+        return web.Response(body=COMPLETION, content_type="application/json")
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    loop = asyncio.get_running_loop()
+    due_s = loop.time()
+    for index in range(int(request.match_info["events"])):
+        if index:
+            # Against the clock, not after the last write, so that a late event does not shift all that follow.
+            due_s += float(request.match_info["gap_ms"]) / 1_000
+            await asyncio.sleep(max(0.0, due_s - loop.time()))
+        await response.write(EVENT % time.monotonic_ns())
+    await response.write(DONE)
+    await response.write_eof()
+    return response
 
 
 async def serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", port, backlog=1_024)
-    async with server:
-        await server.serve_forever()
+    app = web.Application()
+    app.router.add_post("/{events}/{gap_ms}", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port, backlog=1_024).start()
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
