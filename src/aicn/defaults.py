@@ -187,3 +187,6 @@ DIAL_REMEMBERED_MAX: Final = 200
 
 LOOPBACK_MAX_STREAMS: Final = 1_024
 """Requests of a node to its own models at once."""
+
+HTTP_MAX_HEADERS: Final = 100
+"""Headers of one HTTP message."""

@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: what nodes send each other, without any I/O."""
