@@ -13,6 +13,7 @@ import pytest
 
 from aicn import defaults, errors
 from aicn.api import routes
+from aicn.api.errors import Code
 from aicn.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,6 +115,11 @@ def test_the_error_tree_is_drawn_as_it_is() -> None:
             drawn.append((found[2], stack[-1][1]))
         stack.append((depth, found[2]))
     assert sorted(drawn) == sorted((one.__name__, one.__base__.__name__) for one in classes[1:] if one.__base__)
+
+
+def test_every_code_of_the_api_is_described() -> None:
+    listed = re.findall(r"^\| (\d+) \| (\w+) \|", text("docs/errors.md"), flags=re.MULTILINE)
+    assert listed == [(str(int(code)), code.name.lower()) for code in Code]
 
 
 def test_every_error_has_a_name_of_its_own() -> None:
