@@ -190,3 +190,8 @@ LOOPBACK_MAX_STREAMS: Final = 1_024
 
 HTTP_MAX_HEADERS: Final = 100
 """Headers of one HTTP message."""
+
+# --- gossip: what one message may hold --------------------------------------------------------------------
+
+GOSSIP_MAX_PARTS: Final = 20_000
+"""Repeated entries in one message: several times what the largest honest node tells."""
