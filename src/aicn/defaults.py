@@ -195,3 +195,6 @@ HTTP_MAX_HEADERS: Final = 100
 
 GOSSIP_MAX_PARTS: Final = 20_000
 """Repeated entries in one message: several times what the largest honest node tells."""
+
+STREAM_BUFFER_BYTES: Final = 262_144
+"""Bytes held in each direction of a stream; the native core uses the same."""

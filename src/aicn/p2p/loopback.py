@@ -9,7 +9,7 @@ from aicn import defaults
 from aicn.errors import AicnError, Overloaded
 from aicn.ids import PeerId
 from aicn.p2p.host import Stream, StreamHandler
-from aicn.p2p.memory import stream_pair
+from aicn.p2p.pipe import stream_pair
 
 _log = logging.getLogger("aicn.p2p")
 
