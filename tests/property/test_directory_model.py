@@ -106,4 +106,4 @@ class DirectoryMachine(RuleBasedStateMachine):
 
 
 TestDirectoryMachine = DirectoryMachine.TestCase
-TestDirectoryMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestDirectoryMachine.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

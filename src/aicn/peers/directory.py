@@ -69,7 +69,7 @@ class Directory:
     def sweep(self) -> None:
         """Delete what is too old. Every other call does the same first; this one is for quiet times."""
         now_s = self._clock.monotonic()
-        for tier in _TIERS:
+        for tier in reversed(_TIERS):  # so that what falls two tiers at once comes behind what was there before it
             queue = self._tiers[tier]
             while queue:
                 record = next(iter(queue.values()))

@@ -92,6 +92,19 @@ def test_a_peer_heard_again_is_young_again() -> None:
     assert [record.peer for record in directory.records()] == ["b", "a"]
 
 
+def test_after_a_long_silence_the_longest_unheard_is_still_first_to_go() -> None:
+    """Whatever the last calls were, and however many limits of age passed at once."""
+    clock = ManualClock()
+    directory = Directory(clock, max_peers=2)
+    directory.apply(_beat("first"))
+    clock.advance(10 * _MIN_S + 1)
+    directory.apply(_beat("second"))
+    clock.advance(12 * _HOUR_S + 1)
+    assert [record.peer for record in directory.records()] == ["first", "second"]
+    directory.apply(_beat("third"))
+    assert [record.peer for record in directory.records()] == ["second", "third"]
+
+
 def test_forgetting_leaves_nothing() -> None:
     directory = Directory(ManualClock())
     directory.apply(_beat("a", _offer()))
