@@ -5,7 +5,7 @@ from aicn.peers.directory import Directory
 from aicn.peers.heartbeat import Served, build_heartbeat, own_heartbeat, read_heartbeat
 from aicn.peers.heartbeater import Heartbeater
 from aicn.peers.inbox import HeartbeatInbox, Outcome
-from aicn.peers.persist import KnownPeer, PeerMemory
+from aicn.peers.persist import KnownPeer, KnownPeers
 from aicn.peers.records import Forgotten, Heartbeat, NodeFlags, Offer, PeerRecord, Standing, Swept, standing, step
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "NodeFlags",
     "Offer",
     "Outcome",
-    "PeerMemory",
+    "KnownPeers",
     "PeerRecord",
     "Served",
     "Standing",

@@ -100,7 +100,7 @@ def own_heartbeat(
     return Heartbeat(peer_id, _true_flags(flags, has_models=bool(offers)), offers)
 
 
-def build_heartbeat(  # noqa: PLR0913 - what a node tells of itself has that many parts
+def build_heartbeat(
     peer_id: PeerId,
     models: Iterable[_ServedT],
     in_flight: Callable[[_ServedT], int],

@@ -32,7 +32,7 @@ class Heartbeater:
     tells the state of the moment it leaves, so that the last word is always the newest. Use from one event loop.
     """
 
-    def __init__(  # noqa: PLR0913 - the seams of its tests are arguments too
+    def __init__(
         self,
         publish: Callable[[bytes], Awaitable[object]],
         snapshot: Callable[[], bytes],

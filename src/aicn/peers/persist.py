@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import msgspec
 
 from aicn import defaults
 from aicn.clock import Clock
 from aicn.ids import Multiaddr, PeerId
+from aicn.p2p.host import PeerAddrs
 from aicn.peers.heartbeater import Wait, wait_for
 
 _log = logging.getLogger("aicn.peers")
@@ -65,7 +66,7 @@ def worth_keeping(peers: Iterable[KnownPeer], now_unix_s: float, limit: int) -> 
     return tuple(sorted(fit, key=lambda each: (-each.last_connected_unix_s, -each.successes, each.peer))[:limit])
 
 
-class PeerMemory:
+class KnownPeers:
     """Owns the known peers: in memory for everyone, written behind by `run`. Use from one event loop."""
 
     def __init__(
@@ -76,7 +77,7 @@ class PeerMemory:
         max_peers: int = defaults.KNOWN_PEERS_MAX,
         wait: Wait = wait_for,
     ) -> None:
-        """Start empty; `load` reads what is there.
+        """Start with nobody; `load` starts with those in the store.
 
         Args:
             store: where they are kept.
@@ -94,28 +95,28 @@ class PeerMemory:
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
 
-    async def load(self) -> tuple[KnownPeer, ...]:
-        """Read the store; return the peers to dial, the best first.
+    @classmethod
+    async def load(cls, store: KeyValues, clock: Clock, *, max_peers: int = defaults.KNOWN_PEERS_MAX) -> Self:
+        """Start with those in the store.
 
-        Rows that cannot be read are deleted with the next write: they can only be of another version.
+        Rows that cannot be read, and those beyond the limits, are deleted with the first write.
+
+        Raises:
+            StoreError: the store cannot be read.
         """
-        found: dict[PeerId, KnownPeer] = {}
-        for key, value in await self._store.items(NAMESPACE):
-            peer = PeerId(key)
-            try:
-                known = msgspec.json.decode(value, type=KnownPeer)
-            except msgspec.DecodeError as error:
-                _log.warning("what was kept of peer %s cannot be read and is dropped: %s", peer, error)
-                self._write_later(peer, None)
-            else:
-                found[peer] = known
-        self._peers = found | self._peers
-        self._trim()
-        return self.peers()
+        known_peers = cls(store, clock, max_peers=max_peers)
+        for key, value in await store.items(NAMESPACE):
+            known_peers._take(PeerId(key), value)
+        known_peers._trim()
+        return known_peers
 
     def peers(self) -> tuple[KnownPeer, ...]:
         """Return the known peers, the best to dial first."""
         return worth_keeping(self._peers.values(), self._clock.unix(), self._max_peers)
+
+    def to_dial(self) -> tuple[PeerAddrs, ...]:
+        """Return where the known peers may be dialled, the best first."""
+        return tuple(PeerAddrs(each.peer, each.addrs) for each in self.peers())
 
     def connected(self, peer: PeerId, addrs: Iterable[Multiaddr]) -> None:
         """Remember that `peer` is connected now and can be dialled at `addrs`. Never waits."""
@@ -156,6 +157,13 @@ class PeerMemory:
                 await self._store.put(NAMESPACE, peer, msgspec.json.encode(known))
             if self._unwritten.get(peer) is known:  # else it changed while it was written
                 del self._unwritten[peer]
+
+    def _take(self, peer: PeerId, value: bytes) -> None:
+        try:
+            self._peers[peer] = msgspec.json.decode(value, type=KnownPeer)
+        except msgspec.DecodeError as error:
+            _log.warning("what was kept of peer %s cannot be read and is dropped: %s", peer, error)
+            self._write_later(peer, None)
 
     def _trim(self) -> None:
         kept = {each.peer for each in self.peers()}

@@ -12,7 +12,8 @@ from aicn import defaults
 from aicn.clock import ManualClock
 from aicn.errors import StoreClosed
 from aicn.ids import Multiaddr, PeerId
-from aicn.peers import KnownPeer, PeerMemory
+from aicn.p2p.host import PeerAddrs
+from aicn.peers import KnownPeer, KnownPeers
 from aicn.peers.persist import NAMESPACE, connected_again, worth_keeping
 
 _A, _B, _C = PeerId("a"), PeerId("b"), PeerId("c")
@@ -87,36 +88,37 @@ def test_the_latest_are_worth_keeping() -> None:
 
 async def test_what_was_connected_is_there_after_a_restart() -> None:
     store, clock = _Store(), ManualClock()
-    before = PeerMemory(store, clock)
+    before = KnownPeers(store, clock)
     before.connected(_A, [_addr(1)])
     clock.advance(10)
     before.connected(_B, [_addr(2)])
     before.connected(_B, [_addr(3)])
     await before.flush()
-    after = PeerMemory(store, clock)
-    assert await after.load() == before.peers() == after.peers()
+    after = await KnownPeers.load(store, clock)
+    assert after.peers() == before.peers()
+    assert after.to_dial() == (PeerAddrs(_B, (_addr(3), _addr(2))), PeerAddrs(_A, (_addr(1),)))
     assert [each.peer for each in after.peers()] == [_B, _A]
     assert after.peers()[0] == KnownPeer(_B, (_addr(3), _addr(2)), int(clock.unix()), 2)
 
 
 async def test_a_flush_writes_each_change_once() -> None:
     store = _Store()
-    memory = PeerMemory(store, ManualClock())
+    known_peers = KnownPeers(store, ManualClock())
     for _ in range(10):
-        memory.connected(_A, [_addr(1)])
-    await memory.flush()
-    await memory.flush()
+        known_peers.connected(_A, [_addr(1)])
+    await known_peers.flush()
+    await known_peers.flush()
     assert store.writes == 1
 
 
 async def test_the_oldest_go_first_from_memory_and_store() -> None:
     store, clock = _Store(), ManualClock()
-    memory = PeerMemory(store, clock, max_peers=2)
+    known_peers = KnownPeers(store, clock, max_peers=2)
     for peer in (_A, _B, _A, _C):
-        memory.connected(peer, [_addr(1)])
+        known_peers.connected(peer, [_addr(1)])
         clock.advance(1)
-        await memory.flush()
-    assert {each.peer for each in memory.peers()} == {_A, _C}
+        await known_peers.flush()
+    assert {each.peer for each in known_peers.peers()} == {_A, _C}
     assert set(store.rows) == {_A, _C}
 
 
@@ -125,9 +127,9 @@ async def test_a_store_with_too_many_or_too_old_peers_is_cut_at_the_next_write()
     for number in range(5):
         known = KnownPeer(PeerId(str(number)), (_addr(1),), int(clock.unix()) - number, 1)
         store.rows[str(number)] = msgspec.json.encode(known)
-    memory = PeerMemory(store, clock, max_peers=3)
-    assert [each.peer for each in await memory.load()] == ["0", "1", "2"]
-    await memory.flush()
+    known_peers = await KnownPeers.load(store, clock, max_peers=3)
+    assert [each.peer for each in known_peers.peers()] == ["0", "1", "2"]
+    await known_peers.flush()
     assert set(store.rows) == {"0", "1", "2"}
 
 
@@ -136,35 +138,35 @@ async def test_a_row_that_cannot_be_read_is_dropped(value: bytes, caplog: pytest
     store, clock = _Store(), ManualClock()
     good = KnownPeer(_B, (_addr(1),), int(clock.unix()), 1)
     store.rows = {_A: value, _B: msgspec.json.encode(good)}
-    memory = PeerMemory(store, clock)
     with caplog.at_level(logging.WARNING, "aicn.peers"):
-        assert await memory.load() == (good,)
+        known_peers = await KnownPeers.load(store, clock)
+    assert known_peers.peers() == (good,)
     assert "what was kept of peer a cannot be read and is dropped" in caplog.text
-    await memory.flush()
+    await known_peers.flush()
     assert set(store.rows) == {_B}
 
 
 async def test_a_failed_write_is_tried_again() -> None:
     store = _Store()
-    memory = PeerMemory(store, ManualClock())
-    memory.connected(_A, [_addr(1)])
+    known_peers = KnownPeers(store, ManualClock())
+    known_peers.connected(_A, [_addr(1)])
     store.error = StoreClosed("closed")
     with pytest.raises(StoreClosed):
-        await memory.flush()
+        await known_peers.flush()
     store.error = None
-    await memory.flush()
+    await known_peers.flush()
     assert set(store.rows) == {_A}
 
 
 async def test_a_change_during_a_write_is_written_too() -> None:
     store = _Store()
-    memory = PeerMemory(store, ManualClock())
-    memory.connected(_A, [_addr(1)])
-    flushing = asyncio.create_task(memory.flush())
+    known_peers = KnownPeers(store, ManualClock())
+    known_peers.connected(_A, [_addr(1)])
+    flushing = asyncio.create_task(known_peers.flush())
     await asyncio.sleep(0)
-    memory.connected(_A, [_addr(2)])
+    known_peers.connected(_A, [_addr(2)])
     await flushing
-    assert msgspec.json.decode(store.rows[_A], type=KnownPeer) == memory.peers()[0]
+    assert msgspec.json.decode(store.rows[_A], type=KnownPeer) == known_peers.peers()[0]
 
 
 async def test_it_writes_behind_and_once_more_at_the_end() -> None:
@@ -179,10 +181,10 @@ async def test_it_writes_behind_and_once_more_at_the_end() -> None:
             waiter.cancel()
         await asyncio.wait(waiters)
 
-    memory = PeerMemory(store, ManualClock(), wait=wait)
-    task = asyncio.create_task(memory.run())
-    memory.connected(_A, [_addr(1)])
-    memory.connected(_B, [_addr(1)])
+    known_peers = KnownPeers(store, ManualClock(), wait=wait)
+    task = asyncio.create_task(known_peers.run())
+    known_peers.connected(_A, [_addr(1)])
+    known_peers.connected(_B, [_addr(1)])
     for _ in range(10):
         await asyncio.sleep(0)
     assert store.rows == {}
@@ -192,16 +194,16 @@ async def test_it_writes_behind_and_once_more_at_the_end() -> None:
         await asyncio.sleep(0)
     assert set(store.rows) == {_A, _B}
     delay_over.clear()
-    memory.connected(_C, [_addr(1)])
-    memory.stop()
+    known_peers.connected(_C, [_addr(1)])
+    known_peers.stop()
     await task
     assert set(store.rows) == {_A, _B, _C}
     assert delays == [defaults.KNOWN_PEERS_WRITE_DELAY_S] * 2
 
 
 async def test_it_can_be_stopped_when_nothing_ever_happened() -> None:
-    memory = PeerMemory(_Store(), ManualClock())
-    task = asyncio.create_task(memory.run())
+    known_peers = KnownPeers(_Store(), ManualClock())
+    task = asyncio.create_task(known_peers.run())
     await asyncio.sleep(0)
-    memory.stop()
+    known_peers.stop()
     await task
