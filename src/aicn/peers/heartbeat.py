@@ -92,14 +92,6 @@ def read_heartbeat(gossip: GossipMessage) -> Heartbeat | None:
     return Heartbeat(gossip.source, NodeFlags(body.node_type & _KNOWN_FLAGS), _offers(body), header.timestamp)
 
 
-def own_heartbeat(
-    peer_id: PeerId, models: Iterable[_ServedT], in_flight: Callable[[_ServedT], int], flags: NodeFlags
-) -> Heartbeat:
-    """Return what this node would hear of itself, for its own directory; arguments as in `build_heartbeat`."""
-    offers = tuple(Offer(model.project, model.model, model.cid, model.kind, in_flight(model)) for model in models)
-    return Heartbeat(peer_id, _true_flags(flags, has_models=bool(offers)), offers)
-
-
 def build_heartbeat(
     peer_id: PeerId,
     models: Iterable[_ServedT],
@@ -137,14 +129,12 @@ def build_heartbeat(
         Message(
             header=Header(client_version=client_version, timestamp=int(now_unix), node_id=peer_id),
             type=MessageType.AI_PROJECT,
-            body=encode_body(AIProjectResponse(projects, _true_flags(flags, has_models=bool(entries)))),
+            body=encode_body(
+                AIProjectResponse(projects, flags | NodeFlags.HAS_MODELS if entries else flags & ~NodeFlags.HAS_MODELS)
+            ),
             result_message=_RESULT_MESSAGE,
         )
     )
-
-
-def _true_flags(flags: NodeFlags, *, has_models: bool) -> NodeFlags:
-    return flags | NodeFlags.HAS_MODELS if has_models else flags & ~NodeFlags.HAS_MODELS
 
 
 def _offers(body: AIProjectResponse) -> tuple[Offer, ...]:

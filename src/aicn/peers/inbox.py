@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from aicn.clock import Clock
 from aicn.errors import MalformedMessage
+from aicn.ids import PeerId
 from aicn.p2p.host import GossipMessage
 from aicn.peers.admission import Admission
 from aicn.peers.directory import Directory
@@ -52,6 +53,21 @@ class HeartbeatInbox:
         outcome = self._receive(gossip)
         self.outcomes[outcome] += 1
         return outcome
+
+    def hear_own(self, payload: bytes, own_id: PeerId) -> None:
+        """Apply the heartbeat that this node is about to send: gossip does not bring it back to its sender.
+
+        Args:
+            payload: the same bytes that the others will read.
+            own_id: this node.
+
+        Raises:
+            MalformedMessage: the payload is not one of this node.
+        """
+        heartbeat = read_heartbeat(GossipMessage(topic="", source=own_id, seqno=b"", data=payload))
+        if heartbeat is None:
+            raise MalformedMessage("what was to be heard of this node itself is no heartbeat")
+        self._directory.apply(heartbeat)
 
     def _receive(self, gossip: GossipMessage) -> Outcome:
         if not self._admission.has_allowance(gossip.source):

@@ -12,7 +12,7 @@ import msgspec
 from aicn import defaults
 from aicn.clock import Clock
 from aicn.ids import Multiaddr, PeerId
-from aicn.p2p.host import PeerAddrs
+from aicn.p2p.host import Connection, Direction, PeerAddrs
 from aicn.peers.heartbeater import Wait, wait_for
 
 _log = logging.getLogger("aicn.peers")
@@ -118,9 +118,17 @@ class KnownPeers:
         """Return where the known peers may be dialled, the best first."""
         return tuple(PeerAddrs(each.peer, each.addrs) for each in self.peers())
 
-    def connected(self, peer: PeerId, addrs: Iterable[Multiaddr]) -> None:
-        """Remember that `peer` is connected now and can be dialled at `addrs`. Never waits."""
+    def connected(self, connection: Connection) -> None:
+        """Remember that a peer is connected now. Never waits.
+
+        The address counts if this node dialled it. That of an inbound connection has a port which the peer
+        listens on only by chance; a peer that never was dialled is not remembered.
+        """
+        peer = connection.peer
+        addrs = (connection.addr,) if connection.direction is Direction.OUTBOUND else ()
         known = connected_again(self._peers.get(peer), peer, addrs, self._clock.unix())
+        if not known.addrs:
+            return
         self._peers[peer] = known
         self._write_later(peer, known)
         if len(self._peers) > self._max_peers:

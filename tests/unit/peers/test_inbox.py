@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from aicn import defaults
 from aicn.clock import ManualClock
+from aicn.errors import MalformedMessage
 from aicn.ids import ModelName, PeerId, ProjectName
 from aicn.p2p.host import GossipMessage
 from aicn.peers import Directory, HeartbeatInbox, NodeFlags, Outcome, build_heartbeat
@@ -93,3 +96,16 @@ def test_nonsense_uses_up_the_allowance() -> None:
     outcomes = [world.inbox.receive(world.gossip(_A, b"\xff nonsense")) for _ in range(defaults.HEARTBEAT_BURST + 1)]
     assert outcomes == [Outcome.MALFORMED] * defaults.HEARTBEAT_BURST + [Outcome.TOO_MANY]
     assert len(world.directory) == 0
+
+
+def test_a_node_hears_itself_in_its_own_words_at_any_rate() -> None:
+    world = _World()
+    for number in range(10 * defaults.HEARTBEAT_BURST):
+        world.inbox.hear_own(world.heartbeat(_A, str(number)), _A)
+    assert world.served() == {("a", str(10 * defaults.HEARTBEAT_BURST - 1))}
+    assert world.inbox.outcomes == {}
+    with pytest.raises(MalformedMessage):
+        world.inbox.hear_own(world.heartbeat(_B, "1"), _A)
+    request = Message(header=Header(node_id=_A, id="uuid"), type=MessageType.HOST_INFO)
+    with pytest.raises(MalformedMessage, match="no heartbeat"):
+        world.inbox.hear_own(encode_message(request), _A)

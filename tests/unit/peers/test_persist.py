@@ -12,7 +12,7 @@ from aicn import defaults
 from aicn.clock import ManualClock
 from aicn.errors import StoreClosed
 from aicn.ids import Multiaddr, PeerId
-from aicn.p2p.host import PeerAddrs
+from aicn.p2p.host import Connection, Direction, PeerAddrs
 from aicn.peers import KnownPeer, KnownPeers
 from aicn.peers.persist import NAMESPACE, connected_again, worth_keeping
 
@@ -21,6 +21,10 @@ _A, _B, _C = PeerId("a"), PeerId("b"), PeerId("c")
 
 def _addr(port: int) -> Multiaddr:
     return Multiaddr(f"/ip4/127.0.0.1/tcp/{port}")
+
+
+def _dialled(peer: PeerId, port: int, direction: Direction = Direction.OUTBOUND) -> Connection:
+    return Connection(peer, _addr(port), direction, relayed=False, rtt_us=None, conn_id="1")
 
 
 class _Store:
@@ -89,10 +93,10 @@ def test_the_latest_are_worth_keeping() -> None:
 async def test_what_was_connected_is_there_after_a_restart() -> None:
     store, clock = _Store(), ManualClock()
     before = KnownPeers(store, clock)
-    before.connected(_A, [_addr(1)])
+    before.connected(_dialled(_A, 1))
     clock.advance(10)
-    before.connected(_B, [_addr(2)])
-    before.connected(_B, [_addr(3)])
+    before.connected(_dialled(_B, 2))
+    before.connected(_dialled(_B, 3))
     await before.flush()
     after = await KnownPeers.load(store, clock)
     assert after.peers() == before.peers()
@@ -101,11 +105,23 @@ async def test_what_was_connected_is_there_after_a_restart() -> None:
     assert after.peers()[0] == KnownPeer(_B, (_addr(3), _addr(2)), int(clock.unix()), 2)
 
 
+async def test_only_addresses_that_were_dialled_are_kept() -> None:
+    store, clock = _Store(), ManualClock()
+    known_peers = KnownPeers(store, clock)
+    known_peers.connected(_dialled(_A, 1, Direction.INBOUND))
+    known_peers.connected(_dialled(_B, 2))
+    clock.advance(5)
+    known_peers.connected(_dialled(_B, 3, Direction.INBOUND))
+    assert known_peers.peers() == (KnownPeer(_B, (_addr(2),), int(clock.unix()), 2),)
+    await known_peers.flush()
+    assert set(store.rows) == {_B}
+
+
 async def test_a_flush_writes_each_change_once() -> None:
     store = _Store()
     known_peers = KnownPeers(store, ManualClock())
     for _ in range(10):
-        known_peers.connected(_A, [_addr(1)])
+        known_peers.connected(_dialled(_A, 1))
     await known_peers.flush()
     await known_peers.flush()
     assert store.writes == 1
@@ -115,7 +131,7 @@ async def test_the_oldest_go_first_from_memory_and_store() -> None:
     store, clock = _Store(), ManualClock()
     known_peers = KnownPeers(store, clock, max_peers=2)
     for peer in (_A, _B, _A, _C):
-        known_peers.connected(peer, [_addr(1)])
+        known_peers.connected(_dialled(peer, 1))
         clock.advance(1)
         await known_peers.flush()
     assert {each.peer for each in known_peers.peers()} == {_A, _C}
@@ -149,7 +165,7 @@ async def test_a_row_that_cannot_be_read_is_dropped(value: bytes, caplog: pytest
 async def test_a_failed_write_is_tried_again() -> None:
     store = _Store()
     known_peers = KnownPeers(store, ManualClock())
-    known_peers.connected(_A, [_addr(1)])
+    known_peers.connected(_dialled(_A, 1))
     store.error = StoreClosed("closed")
     with pytest.raises(StoreClosed):
         await known_peers.flush()
@@ -161,10 +177,10 @@ async def test_a_failed_write_is_tried_again() -> None:
 async def test_a_change_during_a_write_is_written_too() -> None:
     store = _Store()
     known_peers = KnownPeers(store, ManualClock())
-    known_peers.connected(_A, [_addr(1)])
+    known_peers.connected(_dialled(_A, 1))
     flushing = asyncio.create_task(known_peers.flush())
     await asyncio.sleep(0)
-    known_peers.connected(_A, [_addr(2)])
+    known_peers.connected(_dialled(_A, 2))
     await flushing
     assert msgspec.json.decode(store.rows[_A], type=KnownPeer) == known_peers.peers()[0]
 
@@ -183,8 +199,8 @@ async def test_it_writes_behind_and_once_more_at_the_end() -> None:
 
     known_peers = KnownPeers(store, ManualClock(), wait=wait)
     task = asyncio.create_task(known_peers.run())
-    known_peers.connected(_A, [_addr(1)])
-    known_peers.connected(_B, [_addr(1)])
+    known_peers.connected(_dialled(_A, 1))
+    known_peers.connected(_dialled(_B, 1))
     for _ in range(10):
         await asyncio.sleep(0)
     assert store.rows == {}
@@ -194,7 +210,7 @@ async def test_it_writes_behind_and_once_more_at_the_end() -> None:
         await asyncio.sleep(0)
     assert set(store.rows) == {_A, _B}
     delay_over.clear()
-    known_peers.connected(_C, [_addr(1)])
+    known_peers.connected(_dialled(_C, 1))
     known_peers.stop()
     await task
     assert set(store.rows) == {_A, _B, _C}
