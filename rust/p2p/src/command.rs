@@ -49,7 +49,7 @@ pub(crate) struct OpenRequest {
     /// Where the stream goes. Dropped unanswered if the connection is lost: the caller then asks again.
     pub(crate) reply: Reply<Stream>,
     /// Keeps the number of unanswered requests bounded.
-    pub(crate) pending: Pending,
+    pub(crate) _pending: Pending,
 }
 
 /// What a handle asks of the driver.

@@ -80,16 +80,10 @@ impl Handle {
     /// The address book: every peer with an address known here, this host included. Bounded.
     #[must_use]
     pub fn known_addrs(&self) -> Vec<PeerAddrs> {
-        let (book, own) = {
-            let tables = self.snapshot.read();
-            (tables.known_addrs.clone(), tables.listen_addrs.clone())
-        };
-        let mut all = Vec::with_capacity(book.len() + 1);
-        if !own.is_empty() {
-            all.push(PeerAddrs { peer: self.peer_id, addrs: own });
-        }
-        all.extend(book.iter().cloned());
-        all
+        let tables = self.snapshot.read();
+        let own = tables.listen_addrs.clone();
+        let own = (!own.is_empty()).then_some(PeerAddrs { peer: self.peer_id, addrs: own });
+        own.into_iter().chain(tables.book.all()).collect()
     }
 
     /// The connected peers subscribed to `topic`, one of [`crate::Config::topics`].
@@ -165,7 +159,7 @@ impl Handle {
                 protocol: name.clone(),
                 timeout: deadline.saturating_duration_since(Instant::now()),
                 reply,
-                pending,
+                _pending: pending,
             }))?;
             match timeout_at(deadline, answer).await {
                 Ok(Ok(result)) => return result,

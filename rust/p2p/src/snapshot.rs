@@ -2,13 +2,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::watch;
 
-use crate::event::{Connection, PeerAddrs, PeerIdentity};
+use crate::{
+    address_book::AddressBook,
+    event::{Connection, PeerIdentity},
+};
 
 /// Why a host has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +32,7 @@ pub(crate) struct Tables {
     /// What connected peers said of themselves.
     pub(crate) identities: HashMap<PeerId, PeerIdentity>,
     /// The address book.
-    pub(crate) known_addrs: Arc<Vec<PeerAddrs>>,
+    pub(crate) book: AddressBook,
     /// Connected peers subscribed to each of our topics.
     pub(crate) topic_peers: HashMap<String, Vec<PeerId>>,
     /// The protocols this host speaks.
