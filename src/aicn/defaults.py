@@ -198,3 +198,51 @@ GOSSIP_MAX_PARTS: Final = 20_000
 
 STREAM_BUFFER_BYTES: Final = 262_144
 """Bytes held in each direction of a stream; the native core uses the same."""
+
+# --- configuration: the file, and what it leaves out ------------------------------------------------------
+
+CONFIG_MAX_BYTES: Final = 4_194_304
+"""4 MiB: with the largest registry the file has 1 MB; whatever is larger was named by mistake."""
+
+CONFIG_LOCK_TIMEOUT_S: Final = 10.0
+"""Wait for another writer of the same file; one takes milliseconds, or a second on a tired disk."""
+
+CONNECTIONS_HIGH_WATER: Final = 400
+"""`Swarm.ConnMgr.HighWater` where the file has none, as in the reference."""
+
+CONNECTIONS_LOW_WATER: Final = 100
+"""`Swarm.ConnMgr.LowWater` where the file has none, as in the reference."""
+
+DIAL_TIMEOUT_S: Final = 15.0
+"""`Swarm.DialTimeout` where the file has none: TCP's second retransmission of a lost opening still fits."""
+
+# --- log --------------------------------------------------------------------------------------------------
+
+LOG_FILE_MAX_BYTES: Final = 104_857_600
+"""100 MiB, then the file is put aside and a new one begun."""
+
+LOG_FILES_KEPT: Final = 3
+"""Files put aside that are kept; with the current one 400 MiB of disk at most."""
+
+LOG_LINE_MAX_CHARS: Final = 16_384
+"""Longest line: a deep traceback fits, and what a peer sent does not fill the disk by one line."""
+
+LOG_WAIT_S: Final = 0.05
+"""Longest time that a terminal or pipe nobody reads may hold up the event loop before lines are dropped."""
+
+# --- store ------------------------------------------------------------------------------------------------
+
+STORE_KEY_MAX_BYTES: Final = 512
+"""UTF-8 length of a namespace or key; the longest of ours is a peer id."""
+
+STORE_VALUE_MAX_BYTES: Final = 1_048_576
+"""Length of a value: a thousand times what we keep of one peer."""
+
+STORE_NAMESPACE_MAX_ITEMS: Final = 100_000
+"""Keys in one namespace: a hundred times the peers that are remembered."""
+
+STORE_MAX_PENDING: Final = 1_024
+"""Calls that wait for the writer thread; a caller beyond that waits before it takes a place."""
+
+STORE_QUARANTINED_MAX: Final = 3
+"""Corrupt files that are kept for a look; the oldest is deleted beyond that."""
