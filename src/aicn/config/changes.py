@@ -1,0 +1,66 @@
+"""The changes that a running node makes to its configuration; for `ConfigFile.update`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from aicn.config.document import Raw
+
+
+class ModelEntry(Protocol):
+    """What is written of a model."""
+
+    @property
+    def project(self) -> str:
+        """The project it is registered under."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def api(self) -> str:
+        """URL of its model server."""
+        ...
+
+    @property
+    def kind(self) -> int:
+        """What it does."""
+        ...
+
+    @property
+    def cid(self) -> str:
+        """Which instance it is."""
+        ...
+
+
+def set_models(raw: Raw, models: Iterable[ModelEntry]) -> None:
+    """Make `models` all that `AIProjects` holds, in their order; keys that mean nothing to us stay with their entry.
+
+    A project without models is gone, as after unregistering it.
+    """
+    old_projects = {entry.get("Project", ""): entry for entry in raw.get("AIProjects") or ()}
+    fresh: dict[str, list[Raw]] = {}
+    for model in models:
+        old = _find(old_projects.get(model.project, {}), model.model, model.cid)
+        written = {"Model": model.model, "API": model.api, "Type": int(model.kind), "CID": model.cid}
+        fresh.setdefault(model.project, []).append({**old, **written})
+    raw["AIProjects"] = [
+        {**old_projects.get(project, {}), "Project": project, "Models": entries} for project, entries in fresh.items()
+    ]
+
+
+def set_bootstrap(raw: Raw, addrs: Iterable[str]) -> None:
+    """Make `addrs` all that `Bootstrap` holds."""
+    raw["Bootstrap"] = list(addrs)
+
+
+def _find(project: Raw, model: str, cid: str) -> dict[str, Any]:
+    for entry in project.get("Models") or ():
+        if (entry.get("Model") or "", entry.get("CID") or "") == (model, cid):
+            found: dict[str, Any] = entry
+            return found
+    return {}
