@@ -23,6 +23,7 @@ from typing import Any, Final, Self
 import aiohttp
 
 from aicn.cli.children import Children
+from aicn.config import Raw, Role, new_config
 from aicn.errors import DemoFailed
 from aicn.identity import PreSharedKey, PrivateKey
 
@@ -175,7 +176,7 @@ class DemoNetwork:
         await self._children.until(seen, "the Input did not hear of the Worker's model", MEET_TIMEOUT_S)
         self._say(f"The Input has heard of {self._model} from the Worker ({time.monotonic() - started_s:.1f} s)")
 
-    def _write(self, plan: _NodePlan, config: dict[str, Any]) -> Path:
+    def _write(self, plan: _NodePlan, config: Raw) -> Path:
         Path(config["App"]["Datastore"]).mkdir()
         path = self.folder / f"{plan.role.lower()}.json"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -188,39 +189,26 @@ class DemoNetwork:
         self._holder.cleanup()
 
 
-def _config(
-    plan: _NodePlan, folder: Path, psk: str, bootstrap: list[str], projects: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """Return a configuration that is shut off from everything but loopback."""
-    is_input = plan.role == "Input"
-    return {
-        "Bootstrap": bootstrap,
-        "Addresses": [f"/ip4/127.0.0.1/tcp/{plan.p2p_port}"],
-        "API": {"Addr": f"127.0.0.1:{plan.api_port}"},
-        "Identity": {"PeerID": plan.peer, "PrivKey": plan.key.base64},
-        "Swarm": {
-            "ConnMgr": {"Type": "basic", "HighWater": 400, "LowWater": 100, "GracePeriod": "60s"},
-            "DisableNatPortMap": True,
-            "RelayClient": {"Enabled": False, "StaticRelays": []},
-            "RelayService": {"Enabled": is_input},
-            "EnableHolePunching": False,
-            "EnableAutoNATService": False,
-            "DialTimeout": "",
-        },
-        "Pubsub": {"Enabled": True, "Router": "floodsub", "FloodPublish": True},
-        "Routing": {"Type": "dhtserver" if is_input else "dhtclient", "ProtocolPrefix": "/dbc"},
-        "App": {
-            "LogLevel": "info",
-            "LogFile": "",
-            "LogOutput": "stderr",
-            "PreSharedKey": psk,
-            "TopicName": "aicn-demo",
-            "Datastore": str(folder / f"datastore-{plan.role.lower()}"),
-            "AutoUpgrade": {"Enabled": False, "TimeInterval": "1h"},
-            "PeersCollect": {"Enabled": is_input, "HeartbeatInterval": "180s", "ClientProject": ""},
-        },
-        "AIProjects": projects,
-    }
+def _config(plan: _NodePlan, folder: Path, psk: str, bootstrap: list[str], projects: list[dict[str, Any]]) -> Raw:
+    """Return what `aicn init` writes for the role, shut off from everything but loopback."""
+    raw = new_config(
+        Role(plan.role.lower()),
+        plan.key,
+        tcp_port=plan.p2p_port,
+        http_port=plan.api_port,
+        datastore=folder / f"datastore-{plan.role.lower()}",
+        log_file=folder / f"{plan.role.lower()}-node.log",
+        pre_shared_key=psk,
+    )
+    raw["Addresses"] = [f"/ip4/127.0.0.1/tcp/{plan.p2p_port}"]
+    raw["Bootstrap"] = bootstrap
+    raw["AIProjects"] = projects
+    raw["Swarm"]["DisableNatPortMap"] = True
+    raw["Swarm"]["EnableAutoNATService"] = False
+    # One log for each process, whose last line explains a failure: what `Children` collects.
+    raw["App"]["LogOutput"] = "stderr"
+    raw["App"]["AutoUpgrade"]["Enabled"] = False
+    return raw
 
 
 def _free_ports(count: int) -> list[int]:
