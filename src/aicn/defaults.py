@@ -246,3 +246,9 @@ STORE_MAX_PENDING: Final = 1_024
 
 STORE_QUARANTINED_MAX: Final = 3
 """Corrupt files that are kept for a look; the oldest is deleted beyond that."""
+
+INBOUND_STREAMS_MAX: Final = 4_096
+"""Inbound streams served at once; further ones are reset."""
+
+TASK_STOP_TIMEOUT_S: Final = 5.0
+"""A background task gets this long to finish what it has begun when the node stops."""

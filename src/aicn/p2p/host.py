@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from aicn.errors import AicnError
 from aicn.ids import Multiaddr, PeerId
 
 
@@ -145,7 +146,14 @@ class EventsLost:
     count: int
 
 
-HostEvent = PeerConnected | PeerDisconnected | PeerIdentified | EventsLost
+@dataclass(frozen=True, slots=True)
+class HostEnded:
+    """The host has ended by itself, by a bug of its own: every call raises from here on."""
+
+    error: AicnError
+
+
+HostEvent = PeerConnected | PeerDisconnected | PeerIdentified | EventsLost | HostEnded
 
 
 class Stream(Protocol):

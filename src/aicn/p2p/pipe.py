@@ -12,7 +12,7 @@ from aicn.ids import PeerId
 class _Half:
     """One direction: a bounded buffer with one reader and one writer."""
 
-    __slots__ = ("buffer", "broken", "ended", "readable", "writable")
+    __slots__ = ("broken", "buffer", "ended", "readable", "writable")
 
     def __init__(self) -> None:
         self.buffer = bytearray()

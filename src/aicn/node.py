@@ -1,0 +1,326 @@
+"""A node: every part built, connected, started and stopped in a stated order.
+
+Start: datastore, HTTP address (taken, not served), libp2p, dialling and heartbeats, HTTP.
+Stop: HTTP (requests under way get a moment), farewell heartbeat, dialling, libp2p, model server connections,
+datastore. What started last stops first, so that no part ever calls one that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from aicn import __version__, defaults
+from aicn.api import ApiServer, NetworkRoutes, ProjectRoutes, build_app, routes
+from aicn.backends import BackendClient
+from aicn.clock import Clock, SystemClock
+from aicn.config import Config, ConfigFile, set_models
+from aicn.errors import InvalidModel
+from aicn.identity import PreSharedKey, PrivateKey
+from aicn.ids import PeerId
+from aicn.p2p.dialer import Dialer
+from aicn.p2p.host import (
+    GossipMessage,
+    Host,
+    HostConfig,
+    HostEnded,
+    HostEvent,
+    PeerConnected,
+    PubsubRouter,
+    RoutingMode,
+    Stream,
+)
+from aicn.p2p.loopback import LoopbackStreams
+from aicn.peers import Directory, Heartbeater, HeartbeatInbox, KnownPeers, NodeFlags, build_heartbeat
+from aicn.registry import Model, ModelRegistry
+from aicn.routing import CandidateSource, Reservations, Router
+from aicn.serving import ChatProxyServer
+from aicn.store import Store
+
+_log = logging.getLogger("aicn.node")
+
+AGENT_VERSION = f"AIComputingNode@aicn-{__version__}"
+"""What identify and heartbeats tell; programs of this network begin it like this."""
+
+MakeHost = Callable[[HostConfig], Host]
+
+_ROUTING_MODES = {
+    "dhtclient": RoutingMode.CLIENT,
+    "dhtserver": RoutingMode.SERVER,
+    "auto": RoutingMode.AUTO,
+    "none": RoutingMode.NONE,
+}
+
+
+def native_host(config: HostConfig) -> Host:
+    """Build the real host. Imported late, so that a simulation of many nodes loads no native code."""
+    from aicn.p2p.native import NativeHost  # noqa: PLC0415
+
+    return NativeHost(config)
+
+
+def host_config(config: Config) -> HostConfig:
+    """Return what the host needs of the configuration."""
+    psk = config.app.pre_shared_key
+    return HostConfig(
+        private_key=PrivateKey.from_base64(config.identity.priv_key).protobuf,
+        listen_addrs=config.addresses,
+        psk=PreSharedKey.from_hex(psk).raw if psk else None,
+        protocol_version=defaults.PROTOCOL_VERSION,
+        agent_version=AGENT_VERSION,
+        stream_protocols=(defaults.CHAT_PROXY_PROTOCOL,),
+        topics=(config.app.topic_name,),
+        pubsub_router=PubsubRouter(config.pubsub.router),
+        flood_publish=config.pubsub.flood_publish,
+        kad_protocol=config.routing.kad_protocol,
+        routing_mode=_ROUTING_MODES[config.routing.type],
+        relay_service=config.swarm.relay_service.enabled,
+        autonat_service=config.swarm.enable_auto_nat_service,
+        dial_timeout_s=config.swarm.dial_timeout_s,
+    )
+
+
+def configured_models(config: Config) -> tuple[Model, ...]:
+    """Return the models in the configuration; one of a type that is unknown is left out, with a warning."""
+    models = []
+    for project in config.ai_projects:
+        for entry in project.models:
+            try:
+                models.append(Model.of(project.project, entry.model, entry.api, entry.type, entry.cid))
+            except InvalidModel as error:
+                _log.warning("model %r of project %r is not served: %s", entry.model, project.project, error)
+    return tuple(models)
+
+
+class Node:
+    """One running node.
+
+    Use as `async with Node(config_file) as node: await node.ended()`, or through `run`.
+
+    Attributes:
+        host: the peer-to-peer network.
+        directory: what the other nodes serve.
+        registry: what this node serves.
+        api: the HTTP server.
+    """
+
+    def __init__(
+        self, config_file: ConfigFile, *, make_host: MakeHost = native_host, clock: Clock | None = None
+    ) -> None:
+        """Build the parts that need neither files nor sockets.
+
+        Args:
+            config_file: a loaded and valid configuration.
+            make_host: builds the host; tests bring the in-memory one.
+            clock: for every age and wait.
+
+        Raises:
+            IdentityError, AddressError: the configuration holds a key or an address that cannot be used.
+        """
+        config = config_file.config
+        self._config_file = config_file
+        self._config = config
+        self._clock = clock or SystemClock()
+        self._running = AsyncExitStack()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stops: dict[asyncio.Task[None], Callable[[], object]] = {}
+        self._failed: asyncio.Future[None] | None = None
+        self._stopping = False
+        self._dialer: Dialer | None = None
+        self._known_peers: KnownPeers | None = None
+
+        self.host = make_host(host_config(config))
+        self.directory = Directory(self._clock)
+        self._inbox = HeartbeatInbox(self.directory, self._clock)
+        self._heartbeater = Heartbeater(
+            self._publish,
+            self._heartbeat,
+            config.app.peers_collect.heartbeat_interval_s,
+            clock=self._clock,
+            goodbye=self._goodbye,
+        )
+        self.registry = ModelRegistry(
+            configured_models(config), save=self._save_models, on_change=self._heartbeater.poke
+        )
+        self._backends = BackendClient()
+        serving = ChatProxyServer(self.registry, self._backends, accepting=lambda: not self._stopping)
+        self._loopback = LoopbackStreams(self.host.peer_id, defaults.CHAT_PROXY_PROTOCOL, serving.handle)
+        self.host.on_stream(defaults.CHAT_PROXY_PROTOCOL, serving.handle)
+        self.host.on_gossip(self._gossip)
+        self.host.on_event(self._event)
+        self.api = self._build_api()
+
+    def _build_api(self) -> ApiServer:
+        config = self._config
+        collects = config.app.peers_collect.enabled
+        reservations = Reservations()
+        candidates = CandidateSource(self.directory, self.host.connection, reservations, self.host.peer_id)
+        router = Router(candidates, reservations, self._open_stream)
+        network = NetworkRoutes(self.host, self.directory, topic=config.app.topic_name, collects=collects)
+        projects = ProjectRoutes(self.directory, self.registry, candidates)
+        app = build_app(
+            routes(network, projects, router, collects=collects),
+            open_inference=config.aicn.api.open_inference,
+            allowed_hosts=config.aicn.api.allowed_hosts,
+        )
+        return ApiServer(app, config.api.addr)
+
+    # --- life ---------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Start every part; if one cannot, stop those that were started.
+
+        Raises:
+            StoreError, ListenFailed, ConfigError: with one sentence that says what to do.
+        """
+        self._failed = asyncio.get_running_loop().create_future()
+        async with AsyncExitStack() as started:
+            await self._start(started)
+            self._running = started.pop_all()
+        _log.info("node %s listens on %s", self.host.peer_id, ", ".join(self.host.listen_addrs()))
+        _log.info("HTTP API on http://%s/api/v0", self.api.address)
+        if not self._config.bootstrap:
+            _log.warning("no bootstrap peers are configured: this node waits for others to dial it")
+        return self
+
+    async def _start(self, started: AsyncExitStack) -> None:
+        config = self._config
+        store = await Store.open(Path(config.app.datastore))
+        started.push_async_callback(store.close)
+        self._known_peers = known_peers = await KnownPeers.load(store, self._clock)
+        self.api.bind()
+        started.push_async_callback(self.api.close)
+        started.push_async_callback(self._backends.close)
+        started.push_async_callback(self._loopback.close)
+        await self.host.start()
+        started.push_async_callback(self.host.close)
+        self._dialer = dialer = Dialer(
+            self.host,
+            bootstrap=config.bootstrap,
+            remembered=known_peers.to_dial(),
+            topic=config.app.topic_name,
+            clock=self._clock,
+        )
+        started.push_async_callback(self._stop_tasks)
+        self._spawn("heartbeats", self._heartbeater.run(), self._heartbeater.stop)
+        self._spawn("known peers", known_peers.run(), known_peers.stop)
+        self._spawn("dialling", dialer.run(), None)
+        await self.api.start()
+        # Closed a second time, and first: no request may come while the parts behind it stop.
+        started.push_async_callback(self.api.close)
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop every part, last started first."""
+        self._stopping = True
+        await self._running.aclose()
+        _log.info("node stopped")
+
+    async def ended(self) -> None:
+        """Wait until a part fails; a healthy node never returns.
+
+        Raises:
+            AicnError: what the part failed with.
+        """
+        if self._failed is not None:
+            await asyncio.shield(self._failed)
+
+    @classmethod
+    async def run(cls, config_file: ConfigFile, *, stop: asyncio.Event) -> None:
+        """Run a node until `stop` is set.
+
+        Raises:
+            AicnError: the node could not start, or a part of it failed.
+        """
+        async with cls(config_file) as node:
+            stopped = asyncio.create_task(stop.wait())
+            ended = asyncio.create_task(node.ended())
+            try:
+                await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if ended.done():
+                    await ended
+            finally:
+                stopped.cancel()
+                ended.cancel()
+                await asyncio.gather(stopped, ended, return_exceptions=True)
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None], stop: Callable[[], None] | None) -> None:
+        """Run `work` until the node stops: by `stop`, which lets it finish what it has begun, or by cancellation."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        self._stops[task] = task.cancel if stop is None else stop
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)
+            # Retrieved by `ended`, if somebody waits there; the log has it in any case.
+            self._failed.exception()
+            _log.error("a part of the node failed: %s", error)
+
+    async def _stop_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            self._stops[task]()
+        done, late = await asyncio.wait(tasks, timeout=defaults.TASK_STOP_TIMEOUT_S) if tasks else ((), ())
+        for task in late:
+            _log.warning("%s did not end in %g s and is cancelled", task.get_name(), defaults.TASK_STOP_TIMEOUT_S)
+            task.cancel()
+        await asyncio.gather(*done, *late, return_exceptions=True)
+
+    # --- what connects the parts --------------------------------------------------------------------------
+
+    async def _open_stream(self, peer: PeerId) -> Stream:
+        if peer == self.host.peer_id:
+            return self._loopback.open()
+        return await self.host.open_stream(peer, defaults.CHAT_PROXY_PROTOCOL, timeout_s=defaults.STREAM_OPEN_TIMEOUT_S)
+
+    def _gossip(self, message: GossipMessage) -> None:
+        self._inbox.receive(message)
+
+    def _event(self, event: HostEvent) -> None:
+        if isinstance(event, HostEnded):
+            self._fail(event.error)
+        if isinstance(event, PeerConnected) and self._known_peers is not None:
+            self._known_peers.connected(event.connection)
+        if self._dialer is not None:
+            self._dialer.on_event(event)
+
+    async def _save_models(self, models: tuple[Model, ...]) -> None:
+        await self._config_file.update(lambda raw: set_models(raw, models))
+
+    async def _publish(self, payload: bytes) -> None:
+        await self.host.publish(self._config.app.topic_name, payload)
+
+    def _heartbeat(self) -> bytes:
+        return self._build_heartbeat(self.registry.models())
+
+    def _goodbye(self) -> bytes:
+        return self._build_heartbeat(())
+
+    def _build_heartbeat(self, models: tuple[Model, ...]) -> bytes:
+        flags = NodeFlags(0)
+        if self._config.swarm.relay_service.enabled:
+            flags |= NodeFlags.PUBLIC
+        if self._config.app.peers_collect.enabled:
+            flags |= NodeFlags.COLLECTS
+        payload = build_heartbeat(
+            self.host.peer_id,
+            models,
+            self.registry.in_flight.count,
+            flags,
+            self._clock.unix(),
+            reveal_api=False,
+            client_version=AGENT_VERSION,
+        )
+        # Nobody hears its own gossip: this is how a node comes to be among its own candidates.
+        self._inbox.hear_own(payload, self.host.peer_id)
+        return payload

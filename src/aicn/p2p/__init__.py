@@ -1,0 +1,1 @@
+"""The peer-to-peer network: `host` is the seam, `native` the Rust core behind it, `memory` its twin for tests."""
