@@ -1,0 +1,140 @@
+"""The SQLite file: opened, brought up to date, put aside when it is corrupt. Blocks; for one thread only."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from aicn import defaults
+from aicn.errors import StoreError
+
+_log = logging.getLogger("aicn.store")
+
+FILE_NAME: Final = "aicn.db"
+
+SCHEMA: Final = (
+    """
+    CREATE TABLE kv (
+        namespace TEXT NOT NULL,
+        key       TEXT NOT NULL,
+        value     BLOB NOT NULL,
+        PRIMARY KEY (namespace, key)
+    ) WITHOUT ROWID
+    """,
+)
+"""One statement per schema version: the n-th leads from version n to n + 1."""
+
+_CORRUPT_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_PRIMARY_CODE: Final = 0xFF
+"""SQLite's extended codes keep the primary one in their low byte."""
+
+_COMPANIONS: Final = ("", "-wal", "-shm")
+"""The file and those that SQLite keeps beside it."""
+
+
+def open_database(folder: Path) -> sqlite3.Connection:
+    """Open the database in `folder`; make it if it is not there, put it aside and make a new one if it is corrupt.
+
+    The caller holds the folder's lock.
+
+    Raises:
+        StoreError: the file cannot be opened, or a later version of this program made it.
+    """
+    path = folder / FILE_NAME
+    try:
+        try:
+            return _open(path)
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+            aside = _put_aside(path)
+            _log.warning(
+                "%s was corrupt (%s); it is kept as %s and a new one was begun: known peers are learnt again",
+                path,
+                error,
+                aside.name,
+            )
+            return _open(path)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"{path} cannot be opened ({error}); check the rights and the space of its disk") from error
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write all that the block writes, or, if it raises, nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite has rolled back by itself after some errors, a full disk among them.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Tell whether `error` says that the file is damaged, rather than busy, missing or on a full disk."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & _PRIMARY_CODE in _CORRUPT_CODES
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # SQLite would make it readable by others; what it makes beside it takes the rights of this one.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # After a kill nothing is lost; after a power cut the last moments may be, the file is whole all the same.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        _check(connection)
+        _bring_up_to_date(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(SCHEMA):
+        raise StoreError(
+            f"{path} was made by a later version of aicn (schema {version}, this one knows {len(SCHEMA)}); "
+            "use that version, or another folder as App.Datastore"
+        )
+    for number, statement in enumerate(SCHEMA[version:], start=version + 1):
+        with transaction(connection):
+            connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        error = sqlite3.DatabaseError(str(verdict))
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+
+def _put_aside(path: Path) -> Path:
+    """Rename the database and what belongs to it, and return its new name; only the latest few are kept."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = path.with_name(f"{path.name}.corrupt-{stamp}-{time.time_ns() % 1_000_000_000:09d}")
+    for companion in _COMPANIONS:
+        part = path.with_name(path.name + companion)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + companion))
+    kept = sorted(
+        each for each in path.parent.glob(f"{path.name}.corrupt-*") if not each.name.endswith(_COMPANIONS[1:])
+    )
+    for old in kept[: -defaults.STORE_QUARANTINED_MAX]:
+        for companion in _COMPANIONS:
+            old.with_name(old.name + companion).unlink(missing_ok=True)
+    return aside
