@@ -11,6 +11,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.clock import Clock
+from aicn.errors import StoreError
 from aicn.ids import Multiaddr, PeerId
 from aicn.p2p.host import Connection, Direction, PeerAddrs
 from aicn.peers.heartbeater import Wait, wait_for
@@ -142,13 +143,16 @@ class KnownPeers:
     async def run(self) -> None:
         """Write changes to the store, gathered for some seconds, until `stop`.
 
-        Raises:
-            StoreError: the store does not take them.
+        A node does without this memory better than it does without itself: if the store does not take a
+        change that is logged, and tried again with the next one.
         """
         while not self._stop.is_set():
             await self._changed.wait()
             await self._wait(self._stop, defaults.KNOWN_PEERS_WRITE_DELAY_S)
-            await self.flush()
+            try:
+                await self.flush()
+            except StoreError as error:
+                _log.warning("peers could not be remembered for the next start: %s", error)
 
     async def flush(self) -> None:
         """Write what the store does not have yet.

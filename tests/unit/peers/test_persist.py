@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from aicn.ids import Multiaddr, PeerId
 from aicn.p2p.host import Connection, Direction, PeerAddrs
 from aicn.peers import KnownPeer, KnownPeers
 from aicn.peers.persist import NAMESPACE, connected_again, worth_keeping
+from aicn.store import Store
 
 _A, _B, _C = PeerId("a"), PeerId("b"), PeerId("c")
 
@@ -217,9 +219,52 @@ async def test_it_writes_behind_and_once_more_at_the_end() -> None:
     assert delays == [defaults.KNOWN_PEERS_WRITE_DELAY_S] * 2
 
 
+async def test_a_store_that_fails_is_tried_again_with_the_next_change(caplog: pytest.LogCaptureFixture) -> None:
+    store = _Store()
+    store.error = StoreClosed("disk full")
+    waits = asyncio.Queue[None]()
+
+    async def wait(_event: asyncio.Event, _seconds: float) -> None:
+        await waits.put(None)
+
+    known_peers = KnownPeers(store, ManualClock(), wait=wait)
+    with caplog.at_level(logging.WARNING, "aicn.peers"):
+        task = asyncio.create_task(known_peers.run())
+        known_peers.connected(_dialled(_A, 1))
+        await waits.get()
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert "peers could not be remembered for the next start: disk full" in caplog.text
+    store.error = None
+    known_peers.connected(_dialled(_B, 1))
+    await waits.get()
+    known_peers.stop()
+    await task
+    assert set(store.rows) == {_A, _B}
+
+
 async def test_it_can_be_stopped_when_nothing_ever_happened() -> None:
     known_peers = KnownPeers(_Store(), ManualClock())
     task = asyncio.create_task(known_peers.run())
     await asyncio.sleep(0)
     known_peers.stop()
     await task
+
+
+async def test_the_real_store_keeps_them(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = await Store.open(tmp_path)
+    try:
+        known_peers = await KnownPeers.load(store, clock, max_peers=2)
+        for peer in (_A, _B, _C):
+            known_peers.connected(_dialled(peer, 1))
+            clock.advance(1)
+        await known_peers.flush()
+    finally:
+        await store.close()
+    reopened = await Store.open(tmp_path)
+    try:
+        assert (await KnownPeers.load(reopened, clock)).peers() == known_peers.peers()
+        assert [key for key, _ in await reopened.items(NAMESPACE)] == [_B, _C]
+    finally:
+        await reopened.close()
