@@ -13,6 +13,7 @@ IDENTIFIED: int
 LOST: int
 LOGS: int
 ENDED: int
+SUBSCRIBED: int
 ERROR_KINDS: list[str]
 
 class CoreError(Exception): ...

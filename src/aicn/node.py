@@ -30,6 +30,7 @@ from aicn.p2p.host import (
     HostEnded,
     HostEvent,
     PeerConnected,
+    PeerSubscribed,
     PubsubRouter,
     RoutingMode,
     Stream,
@@ -289,6 +290,9 @@ class Node:
     def _event(self, event: HostEvent) -> None:
         if isinstance(event, HostEnded):
             self._fail(event.error)
+        if isinstance(event, PeerSubscribed):
+            # Who has just come shall know at once what is served here, not an interval later.
+            self._heartbeater.poke()
         if isinstance(event, PeerConnected) and self._known_peers is not None:
             self._known_peers.connected(event.connection)
         if self._dialer is not None:

@@ -50,6 +50,7 @@ mod kind {
     pub(super) const LOST: u8 = 7;
     pub(super) const LOGS: u8 = 8;
     pub(super) const ENDED: u8 = 9;
+    pub(super) const SUBSCRIBED: u8 = 10;
 }
 
 /// (operation or 0, kind, value) as Python gets it.
@@ -169,6 +170,9 @@ impl Queue {
             Payload::Event(Event::Identified(identity)) => {
                 (kind::IDENTIFIED, object(py, convert::identity(py, &identity))?)
             }
+            Payload::Event(Event::Subscribed { peer, topic }) => {
+                (kind::SUBSCRIBED, object(py, (peer.to_string(), topic))?)
+            }
             Payload::Event(Event::Lost { count }) => (kind::LOST, object(py, count)?),
             Payload::Ended(why) => (kind::ENDED, object(py, (error::kind(&why), why.to_string()))?),
         })
@@ -193,5 +197,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("IDENTIFIED", kind::IDENTIFIED)?;
     module.add("LOST", kind::LOST)?;
     module.add("LOGS", kind::LOGS)?;
+    module.add("SUBSCRIBED", kind::SUBSCRIBED)?;
     module.add("ENDED", kind::ENDED)
 }

@@ -87,6 +87,13 @@ pub enum Event {
     Disconnected(PeerId),
     /// Identify has answered.
     Identified(PeerIdentity),
+    /// A connected peer listens to a topic from now on: what is published reaches it.
+    Subscribed {
+        /// Who.
+        peer: PeerId,
+        /// One of [`crate::Config::topics`], or another.
+        topic: String,
+    },
     /// A gossip message of somebody else arrived.
     Gossip(GossipMessage),
     /// The queue overflowed here: this many events were dropped. Read the snapshots afresh.

@@ -140,6 +140,14 @@ class PeerIdentified:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerSubscribed:
+    """A connected peer listens to `topic` from now on: what is published reaches it."""
+
+    peer: PeerId
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
 class EventsLost:
     """The event queue overflowed: `count` events were dropped. State must be read afresh from the host."""
 
@@ -153,7 +161,7 @@ class HostEnded:
     error: AicnError
 
 
-HostEvent = PeerConnected | PeerDisconnected | PeerIdentified | EventsLost | HostEnded
+HostEvent = PeerConnected | PeerDisconnected | PeerIdentified | PeerSubscribed | EventsLost | HostEnded
 
 
 class Stream(Protocol):

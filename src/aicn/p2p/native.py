@@ -34,6 +34,7 @@ from aicn.p2p.host import (
     PeerDisconnected,
     PeerIdentified,
     PeerIdentity,
+    PeerSubscribed,
     PubsubRouter,
     Stream,
     StreamHandler,
@@ -292,6 +293,8 @@ class NativeHost:
             return PeerDisconnected(PeerId(value))
         if kind == _native.IDENTIFIED:
             return PeerIdentified(_identity(value))
+        if kind == _native.SUBSCRIBED:
+            return PeerSubscribed(PeerId(value[0]), value[1])
         if kind == _native.LOST:
             self.events_lost += value
             return EventsLost(value)
