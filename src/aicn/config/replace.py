@@ -20,8 +20,10 @@ def writing(folder: Path) -> Iterator[None]:
     """Be the only one of all processes that writes configurations in `folder`. Blocks the calling thread.
 
     Raises:
-        ConfigError: another process did not finish in time, or the folder cannot be opened.
+        ConfigError: another process did not finish in time, or the folder is not there or cannot be opened.
     """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder; make it or choose another")
 
     def refuse() -> ConfigError:
         return ConfigError(

@@ -1,0 +1,3 @@
+"""The command line: one module per command, loaded when the command is used."""
+
+__all__: list[str] = []
