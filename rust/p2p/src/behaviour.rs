@@ -93,7 +93,7 @@ pub(crate) fn protocols(config: &Config, dht_server: bool) -> Vec<String> {
         ping::PROTOCOL_NAME.to_string(),
         relay::STOP_PROTOCOL_NAME.to_string(),
         autonat::DEFAULT_PROTOCOL_NAME.to_string(),
-        "/floodsub/1.0.0".into(),
+        pubsub::FLOODSUB_PROTOCOL.into(),
     ];
     if config.pubsub_router == PubsubRouter::Gossipsub {
         names.extend(["1.0.0", "1.1.0", "1.2.0", "1.3.0"].map(|version| format!("/meshsub/{version}")));

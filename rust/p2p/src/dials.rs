@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use libp2p::{
     Multiaddr, PeerId,
     core::transport::TransportError,
+    multiaddr::Protocol,
     swarm::{
         ConnectionId, DialError, NetworkBehaviour, Swarm,
         dial_opts::{DialOpts, PeerCondition},
@@ -12,6 +13,7 @@ use libp2p::{
 };
 
 use crate::{
+    address_book::dialable,
     command::{OpenRequest, Reply},
     error::Error,
     handle::answer,
@@ -123,18 +125,28 @@ fn describe(peer: &PeerId, why: &DialError) -> Error {
         DialError::Transport(failures) => failures
             .iter()
             .map(|(addr, why)| match why {
-                TransportError::MultiaddrNotSupported(_) => format!("{addr}: only TCP addresses are dialled"),
-                TransportError::Other(why) => format!("{addr}: {}", root(why)),
+                _ if dialable(addr.clone(), peer).is_none() => format!("{}: only TCP is spoken", place(addr)),
+                TransportError::MultiaddrNotSupported(_) => format!("{}: no such transport", place(addr)),
+                TransportError::Other(why) => format!("{}: {}", place(addr), root(why)),
             })
             .collect::<Vec<_>>()
             .join("; "),
-        DialError::WrongPeerId { obtained, address } => format!("{address}: {obtained} answered there"),
-        DialError::LocalPeerId { address } => format!("{address}: that is this host itself"),
+        DialError::WrongPeerId { obtained, address } => format!("{}: {obtained} answered there", place(address)),
+        DialError::LocalPeerId { address } => format!("{}: that is this host itself", place(address)),
         DialError::Aborted => "the dial was aborted".into(),
         DialError::Denied { cause } => root(cause),
         DialError::DialPeerConditionFalse(_) => "it is being dialled already".into(),
     };
     Error::DialFailed(format!("{peer} cannot be dialled ({reasons}): check its addresses"))
+}
+
+/// An address without the peer at its end, which the sentence names already.
+fn place(addr: &Multiaddr) -> Multiaddr {
+    let mut bare = addr.clone();
+    if matches!(addr.iter().last(), Some(Protocol::P2p(_))) {
+        bare.pop();
+    }
+    bare
 }
 
 /// The innermost cause of an error; the layers above only repeat it.

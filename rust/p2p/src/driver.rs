@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    net::{IpAddr, TcpListener},
     ops::ControlFlow,
     sync::Arc,
     time::Duration,
@@ -115,6 +116,8 @@ impl Driver {
     /// Listen on the configured addresses and wait until each has its real address.
     pub(crate) async fn listen(&mut self, patience: Duration) -> Result<(), Error> {
         let mut silent = HashSet::new();
+        // All of them before the first is taken: a probe of `::` meets our own `0.0.0.0` on the same port.
+        self.config.listen_addrs.iter().try_for_each(refuse_taken)?;
         for addr in self.config.listen_addrs.clone() {
             let id = self.swarm.listen_on(addr.clone()).map_err(|why| {
                 Error::ListenFailed(format!("cannot listen on {addr} ({why}): free the port or choose another address"))
@@ -456,10 +459,18 @@ impl Driver {
                 }
             }
             gossipsub::Event::Subscribed { peer_id, topic, .. } => {
-                let mut tables = self.snapshot.write();
-                let peers = tables.topic_peers.entry(topic.into_string()).or_default();
-                if !peers.contains(&peer_id) {
-                    peers.push(peer_id);
+                let topic = topic.into_string();
+                let fresh = {
+                    let mut tables = self.snapshot.write();
+                    let peers = tables.topic_peers.entry(topic.clone()).or_default();
+                    let fresh = !peers.contains(&peer_id);
+                    if fresh {
+                        peers.push(peer_id);
+                    }
+                    fresh
+                };
+                if fresh {
+                    self.events.send(Event::Subscribed { peer: peer_id, topic });
                 }
             }
             gossipsub::Event::Unsubscribed { peer_id, topic } => {
@@ -498,4 +509,20 @@ impl Driver {
         self.external = external;
         self.snapshot.write().listen_addrs = listening;
     }
+}
+
+/// Fail if somebody listens on `addr`. The transport shares its port with whoever shares theirs, so it would not
+/// notice a second node.
+fn refuse_taken(addr: &Multiaddr) -> Result<(), Error> {
+    let (ip, port) = match addr.iter().collect::<Vec<_>>().as_slice() {
+        [Protocol::Ip4(ip), Protocol::Tcp(port)] => (IpAddr::V4(*ip), *port),
+        [Protocol::Ip6(ip), Protocol::Tcp(port)] => (IpAddr::V6(*ip), *port),
+        _ => return Ok(()),
+    };
+    if port == 0 {
+        return Ok(());
+    }
+    TcpListener::bind((ip, port)).map(drop).map_err(|why| {
+        Error::ListenFailed(format!("cannot listen on {addr} ({why}): free the port or choose another address"))
+    })
 }

@@ -18,6 +18,7 @@ mod frames;
 mod handle;
 mod identity;
 mod muxer;
+mod narrow;
 mod pubsub;
 mod reach;
 mod snapshot;

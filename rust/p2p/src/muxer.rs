@@ -196,9 +196,11 @@ impl AsyncRead for MuxedStream {
         if buf.is_empty() {
             return this.ending.poll_broken(cx);
         }
-        match ready!(Pin::new(&mut this.inner).poll_read(cx, buf)) {
-            Ok(0) => Poll::Ready(this.ending.at_end()),
-            other => Poll::Ready(other),
+        match Pin::new(&mut this.inner).poll_read(cx, buf) {
+            Poll::Ready(Ok(0)) => Poll::Ready(this.ending.at_end()),
+            Poll::Ready(other) => Poll::Ready(other),
+            // yamux wakes nobody when the connection is closed from here.
+            Poll::Pending => this.ending.poll_broken(cx),
         }
     }
 }

@@ -14,10 +14,21 @@ use libp2p::{
 };
 use std::time::Duration;
 
-use crate::{config::Config, error::Error, event::GossipMessage};
+use crate::{
+    config::{Config, PubsubRouter},
+    error::Error,
+    event::GossipMessage,
+    narrow::Narrow,
+};
 
-/// The behaviour; it knows the topics it was configured with and no others, so that peers cannot fill its tables.
-pub(crate) type Behaviour = gossipsub::Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
+/// Gossip that knows the topics it was configured with and no others, so that peers cannot fill its tables.
+type Gossipsub = gossipsub::Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
+
+/// The behaviour: with the floodsub router it offers nothing but floodsub.
+pub(crate) type Behaviour = Narrow<Gossipsub>;
+
+/// What the floodsub router offers.
+pub(crate) const FLOODSUB_PROTOCOL: &str = "/floodsub/1.0.0";
 
 /// Largest frame of the gossip protocols, 1 MiB as in the reference.
 const MAX_FRAME_BYTES: usize = 1 << 20;
@@ -47,16 +58,17 @@ pub(crate) fn build(key: &Keypair, config: &Config) -> Result<Behaviour, Error> 
     };
     let topics: Vec<IdentTopic> = config.topics.iter().map(IdentTopic::new).collect();
     let known: HashSet<TopicHash> = topics.iter().map(IdentTopic::hash).collect();
-    let mut behaviour = Behaviour::new_with_subscription_filter(
+    let mut inner = Gossipsub::new_with_subscription_filter(
         MessageAuthenticity::Signed(key.clone()),
         settings(config).map_err(|why| bug(&why))?,
         WhitelistSubscriptionFilter(known),
     )
     .map_err(|why| bug(&why))?;
     for topic in &topics {
-        behaviour.subscribe(topic).map_err(|why| bug(&why))?;
+        inner.subscribe(topic).map_err(|why| bug(&why))?;
     }
-    Ok(behaviour)
+    let flood = config.pubsub_router == PubsubRouter::Floodsub;
+    Ok(Narrow { inner, name: flood.then_some(FLOODSUB_PROTOCOL) })
 }
 
 fn settings(config: &Config) -> Result<Gossip, gossipsub::ConfigBuilderError> {
@@ -96,8 +108,8 @@ pub(crate) fn publish(
         )));
     }
     let hash = IdentTopic::new(topic).hash();
-    let reach = if flood { subscribers } else { reach_of_mesh(behaviour, &hash, subscribers) };
-    match behaviour.publish(hash, data) {
+    let reach = if flood { subscribers } else { reach_of_mesh(&behaviour.inner, &hash, subscribers) };
+    match behaviour.inner.publish(hash, data) {
         Ok(_) => Ok(reach),
         Err(PublishError::NoPeersSubscribedToTopic) => Ok(0),
         Err(PublishError::AllQueuesFull(peers)) => Err(Error::Overloaded(format!(
@@ -109,7 +121,7 @@ pub(crate) fn publish(
 
 /// To how many of `subscribers` an own message goes without flooding: all that speak floodsub, and the mesh, made
 /// up to its regular size.
-fn reach_of_mesh(behaviour: &Behaviour, topic: &TopicHash, subscribers: usize) -> usize {
+fn reach_of_mesh(behaviour: &Gossipsub, topic: &TopicHash, subscribers: usize) -> usize {
     let flooded: HashSet<&PeerId> =
         behaviour.peer_protocol().filter(|(_, kind)| kind.as_ref() == FLOODSUB).map(|(peer, _)| peer).collect();
     let flooded =
@@ -124,8 +136,8 @@ fn reach_of_mesh(behaviour: &Behaviour, topic: &TopicHash, subscribers: usize) -
 /// subscription can be lost on the way when both sides drop a connection; neither tells the other.
 pub(crate) fn resubscribe(behaviour: &mut Behaviour, topics: &[String]) {
     for topic in topics.iter().map(IdentTopic::new) {
-        behaviour.unsubscribe(&topic);
-        if let Err(why) = behaviour.subscribe(&topic) {
+        behaviour.inner.unsubscribe(&topic);
+        if let Err(why) = behaviour.inner.subscribe(&topic) {
             log::error!("the topic {topic} could not be subscribed to again: {why}");
         }
     }

@@ -86,6 +86,8 @@ pub(crate) struct State {
     /// Bytes that the task has taken from `write` and not yet handed to the muxer.
     pub(crate) taken: usize,
     pub(crate) write_half: Half,
+    /// The connection is lost; what arrived before can still be read.
+    pub(crate) write_lost: bool,
     pub(crate) broken: Option<Broken>,
     /// The task is over.
     pub(crate) done: bool,
@@ -167,7 +169,7 @@ impl Stream {
     pub fn try_write(&self, data: &[u8]) -> Result<usize, Error> {
         let shared = &self.owner.shared;
         let mut state = shared.lock();
-        if state.broken.is_some() || state.write_half != Half::Open {
+        if !state.accepts() {
             return Err(shared.gone(&state));
         }
         let room = STREAM_BUFFER_BYTES.saturating_sub(state.write.len() + state.taken);
@@ -190,7 +192,7 @@ impl Stream {
             {
                 let state = shared.lock();
                 let room = state.write.len() + state.taken < STREAM_BUFFER_BYTES;
-                if room || state.broken.is_some() || state.write_half != Half::Open {
+                if room || !state.accepts() {
                     return;
                 }
             }
@@ -246,12 +248,19 @@ impl Stream {
                 if state.write_half == Half::Closed {
                     return Ok(());
                 }
-                if state.broken.is_some() {
+                if state.broken.is_some() || state.write_lost {
                     return Err(shared.gone(&state));
                 }
             }
             changed.await;
         }
+    }
+}
+
+impl State {
+    /// Whether more can be written.
+    fn accepts(&self) -> bool {
+        self.broken.is_none() && !self.write_lost && self.write_half == Half::Open
     }
 }
 
@@ -321,6 +330,7 @@ impl Shared {
         let what = match state.broken {
             Some(Broken::Local) => "was reset here",
             Some(Broken::Remote) => "was reset by the other side or lost its connection; retry on a new one",
+            None if state.write_lost => "lost its connection; retry on a new one",
             None => "was already closed here",
         };
         Error::StreamReset(format!("stream {} to {} {what}", self.protocol, self.peer))
@@ -340,6 +350,7 @@ pub(crate) fn pair(peer: PeerId, protocol: String, relayed: bool) -> (Stream, Ar
             write: BytesMut::new(),
             taken: 0,
             write_half: Half::Open,
+            write_lost: false,
             broken: None,
             done: false,
         }),

@@ -183,7 +183,11 @@ impl Task {
             // A read into nothing waits for a reset; see `muxer`.
             return match Pin::new(&mut self.io).poll_read(cx, &mut []) {
                 // What has arrived before the loss of the connection can still be read, once there is room.
-                Poll::Ready(Err(error)) if full && error.kind() == io::ErrorKind::ConnectionAborted => Ok(false),
+                Poll::Ready(Err(error)) if full && error.kind() == io::ErrorKind::ConnectionAborted => {
+                    self.shared.lock().write_lost = true;
+                    self.shared.notify_writable();
+                    Ok(false)
+                }
                 Poll::Ready(Err(error)) => Err(error),
                 Poll::Ready(Ok(_)) | Poll::Pending => Ok(false),
             };

@@ -10,10 +10,11 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite, future::Either};
 use libp2p::{
-    PeerId,
+    Multiaddr, PeerId,
     core::{
+        Endpoint,
         muxing::StreamMuxerBox,
-        transport::{Boxed, OrTransport, Transport},
+        transport::{Boxed, DialOpts, ListenerId, OrTransport, PortUse, Transport, TransportError, TransportEvent},
         upgrade::Version,
     },
     dns,
@@ -44,9 +45,38 @@ pub(crate) fn build(
     Ok(OrTransport::new(relayed, direct).map(|either, _| either.into_inner()).boxed())
 }
 
-fn socket() -> tcp::tokio::Transport {
+fn socket() -> FreshPort {
     // Every small write must leave at once: a token is worth nothing later.
-    tcp::tokio::Transport::new(tcp::Config::new().nodelay(true).listen_backlog(LISTEN_BACKLOG))
+    FreshPort(tcp::tokio::Transport::new(tcp::Config::new().nodelay(true).listen_backlog(LISTEN_BACKLOG)))
+}
+
+/// TCP that dials from a port of its own. From the port that is listened on, two hosts that dial each other at once
+/// would meet in one TCP connection that both believe to have dialled, and their handshakes fail. Hole punching
+/// wants just that, and says so by its role.
+struct FreshPort(tcp::tokio::Transport);
+
+impl Transport for FreshPort {
+    type Output = <tcp::tokio::Transport as Transport>::Output;
+    type Error = io::Error;
+    type ListenerUpgrade = <tcp::tokio::Transport as Transport>::ListenerUpgrade;
+    type Dial = <tcp::tokio::Transport as Transport>::Dial;
+
+    fn listen_on(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<io::Error>> {
+        self.0.listen_on(id, addr)
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.0.remove_listener(id)
+    }
+
+    fn dial(&mut self, addr: Multiaddr, opts: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+        let port_use = if opts.role == Endpoint::Dialer { PortUse::New } else { opts.port_use };
+        self.0.dial(addr, DialOpts { port_use, ..opts })
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+        Pin::new(&mut self.get_mut().0).poll(cx)
+    }
 }
 
 /// Resolve names with the servers of the system; a system without such a configuration can still use its hosts

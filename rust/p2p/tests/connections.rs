@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use aicn_p2p::{Direction, Error, Event, Multiaddr, PeerId};
-use support::{Host, PATIENCE, config, eventually, within};
+use support::{Host, PATIENCE, config, eventually, one_connection, within};
 
 #[tokio::test]
 async fn two_hosts_connect_identify_and_ping() {
@@ -127,12 +127,7 @@ async fn dialling_each_other_at_once_leaves_one_connection() {
     for _ in 0..20 {
         let (one, two) = (Host::start().await, Host::start().await);
         within(async { tokio::join!(one.connect(&two), two.connect(&one)) }).await;
-        eventually("one connection on each side", || {
-            one.handle.connections().len() == 1 && two.handle.connections().len() == 1
-        })
-        .await;
-        let (at_one, at_two) = (one.handle.connections().remove(0), two.handle.connections().remove(0));
-        assert_ne!(at_one.direction, at_two.direction, "both keep the same one");
+        one_connection(&one.handle, &two.handle).await;
         one.handle.close().await.expect("closes");
         two.handle.close().await.expect("closes");
     }

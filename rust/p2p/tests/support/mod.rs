@@ -155,3 +155,12 @@ pub async fn write_all(stream: &Stream, mut data: &[u8]) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// Wait until two hosts that dialled each other hold the same one connection.
+pub async fn one_connection(one: &Handle, two: &Handle) {
+    eventually("both sides hold the same one connection", || {
+        let (at_one, at_two) = (one.connections(), two.connections());
+        at_one.len() == 1 && at_two.len() == 1 && at_one[0].direction != at_two[0].direction
+    })
+    .await;
+}
