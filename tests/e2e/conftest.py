@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
-from support.mock_model_server import MockModelServer
+from support.mock_model_server import MockModelServer, Plan
 from support.processes import NodeProcess, Nodes
 
 PROJECT = "P"
@@ -40,17 +43,44 @@ class Network:
         return f"{self.entry.api}/chat/completion/proxy"
 
 
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
-        yield session
+@contextlib.asynccontextmanager
+async def running_network(folder: Path) -> AsyncIterator[Network]:
+    """Start everything, wait until the Input sees both Workers; stop everything."""
+    async with (
+        MockModelServer() as first,
+        MockModelServer() as second,
+        Nodes(folder) as nodes,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http,
+    ):
+        entry = nodes.make("input")
+        workers = [
+            nodes.make("worker", bootstrap=[entry.multiaddr], models=[(PROJECT, MODEL, server.chat_url)])
+            for server in (first, second)
+        ]
+        await asyncio.gather(*(node.start() for node in (entry, *workers)))
+        await nodes.until_seen(entry, PROJECT, MODEL, *workers)
+        yield Network(nodes, entry, (workers[0], workers[1]), (first, second), http)
 
 
 @pytest.fixture
-async def network(tmp_path: Path, http: aiohttp.ClientSession) -> AsyncIterator[Network]:
-    async with MockModelServer() as first, MockModelServer() as second, Nodes(tmp_path) as nodes:
-        entry = await nodes.input()
-        one = await nodes.worker(entry, models=[(PROJECT, MODEL, first.chat_url)])
-        two = await nodes.worker(entry, models=[(PROJECT, MODEL, second.chat_url)])
-        await nodes.until_seen(entry, PROJECT, MODEL, one, two)
-        yield Network(nodes, entry, (one, two), (first, second), http)
+async def network(tmp_path: Path) -> AsyncIterator[Network]:
+    """A network of the test's own, to break as it likes."""
+    async with running_network(tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_network(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Network]:
+    """A network for all tests of a module that leave it whole."""
+    async with running_network(tmp_path_factory.mktemp("network")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shared(module_network: Network) -> Network:
+    """The module's network, its model servers as new."""
+    for server in module_network.servers:
+        server.plan = Plan()
+        server.once.clear()
+        server.forget()
+    return module_network

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -10,80 +9,82 @@ import pytest
 
 from .conftest import MODEL, PROJECT, Network
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 GO_DURATION = re.compile(r"0s|\d+(\.\d+)?(µs|ms|s)")
 
 
-async def _get(network: Network, path: str, **params: str) -> Any:
-    async with network.http.get(f"{network.entry.api}/{path}", params=params) as answer:
+async def _get(shared: Network, path: str, **params: str) -> Any:
+    async with shared.http.get(f"{shared.entry.api}/{path}", params=params) as answer:
         assert answer.status == 200
         assert answer.headers["content-type"] == "application/json; charset=utf-8"
         return await answer.json()
 
 
-async def _post(network: Network, node: int, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-    async with network.http.post(f"{network.workers[node].api}/{path}", json=body) as answer:
+async def _post(shared: Network, node: int, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    async with shared.http.post(f"{shared.workers[node].api}/{path}", json=body) as answer:
         return answer.status, await answer.json()
 
 
-async def test_id(network: Network) -> None:
-    told = await _get(network, "id")
+async def test_id(shared: Network) -> None:
+    told = await _get(shared, "id")
     assert list(told) == ["peer_id", "protocol_version", "addresses", "protocols"]
-    assert told["peer_id"] == network.entry.peer
+    assert told["peer_id"] == shared.entry.peer
     assert told["protocol_version"] == "aicn/0.0.1"
-    assert told["addresses"] == [f"/ip4/127.0.0.1/tcp/{network.entry.p2p_port}"]
+    assert told["addresses"] == [f"/ip4/127.0.0.1/tcp/{shared.entry.p2p_port}"]
     assert {"/chat-proxy/0.0.1", "/dbc/kad/1.0.0", "/floodsub/1.0.0", "/ipfs/id/1.0.0", "/ipfs/ping/1.0.0"} <= set(
         told["protocols"]
     )
 
 
-async def test_peers_of_every_kind(network: Network) -> None:
-    workers = {worker.peer for worker in network.workers}
-    assert set((await _get(network, "peers"))["data"]) == workers | {network.entry.peer}
-    assert set(await _get(network, "pubsub/peers")) == workers
-    swarm = await _get(network, "swarm/peers")
+async def test_peers_of_every_kind(shared: Network) -> None:
+    workers = {worker.peer for worker in shared.workers}
+    assert set((await _get(shared, "peers"))["data"]) == workers | {shared.entry.peer}
+    assert set(await _get(shared, "pubsub/peers")) == workers
+    swarm = await _get(shared, "swarm/peers")
     assert {peer["peer"] for peer in swarm} == workers
     for peer in swarm:
         assert list(peer) == ["id", "peer", "addr", "latency", "direction"]
         assert GO_DURATION.fullmatch(peer["latency"])
         assert peer["direction"] == "Inbound"
         assert peer["addr"].startswith("/ip4/127.0.0.1/tcp/")
-    addrs = {entry["peer"]: entry["addrs"] for entry in await _get(network, "swarm/addrs")}
-    for worker in network.workers:
+    addrs = {entry["peer"]: entry["addrs"] for entry in await _get(shared, "swarm/addrs")}
+    for worker in shared.workers:
         assert f"/ip4/127.0.0.1/tcp/{worker.p2p_port}" in addrs[worker.peer]
 
 
-async def test_rendezvous_finds_the_others(network: Network) -> None:
+async def test_rendezvous_finds_the_others(shared: Network) -> None:
     found: set[str] = set()
-    wanted = {worker.peer for worker in network.workers}
+    wanted = {worker.peer for worker in shared.workers}
     for _ in range(50):
-        found |= set((await _get(network, "rendezvous/peers"))["data"])
+        found |= set((await _get(shared, "rendezvous/peers"))["data"])
         if wanted <= found:
             break
     assert wanted <= found
 
 
-async def test_worker_without_peers_collect_has_no_list(network: Network) -> None:
-    async with network.http.get(f"{network.workers[0].api}/peers") as answer:
+async def test_worker_without_peers_collect_has_no_list(shared: Network) -> None:
+    async with shared.http.get(f"{shared.workers[0].api}/peers") as answer:
         assert answer.status == 500
         assert (await answer.json())["code"] == 1011
     ask = {"project": PROJECT, "model": MODEL, "messages": []}
-    async with network.http.post(f"{network.workers[0].api}/chat/completion/proxy", json=ask) as answer:
+    async with shared.http.post(f"{shared.workers[0].api}/chat/completion/proxy", json=ask) as answer:
         assert answer.status == 400
         assert (await answer.json())["code"] == 1011
 
 
-async def test_lists(network: Network) -> None:
-    assert await _get(network, "ai/projects/list") == {"data": [PROJECT]}
-    assert await _get(network, "ai/projects/models", project=PROJECT) == {"data": [MODEL]}
-    assert await _get(network, "ai/projects/models", project="none") == {"data": []}
-    assert await _get(network, "ai/projects/peers", project=PROJECT, model="none") == {"data": []}
-    peers = (await _get(network, "ai/projects/peers", project=PROJECT, model=MODEL))["data"]
-    assert {peer["node_id"] for peer in peers} == {worker.peer for worker in network.workers}
+async def test_lists(shared: Network) -> None:
+    assert await _get(shared, "ai/projects/list") == {"data": [PROJECT]}
+    assert await _get(shared, "ai/projects/models", project=PROJECT) == {"data": [MODEL]}
+    assert await _get(shared, "ai/projects/models", project="none") == {"data": []}
+    assert await _get(shared, "ai/projects/peers", project=PROJECT, model="none") == {"data": []}
+    peers = (await _get(shared, "ai/projects/peers", project=PROJECT, model=MODEL))["data"]
+    assert {peer["node_id"] for peer in peers} == {worker.peer for worker in shared.workers}
     for peer in peers:
         assert list(peer) == ["node_id", "connectivity", "latency", "Idle", "cid"]
         assert peer["connectivity"] == 1
         assert peer["Idle"] == 0
-    one = await _get(network, "ai/projects/peers", project=PROJECT, model=MODEL, number="1")
+    one = await _get(shared, "ai/projects/peers", project=PROJECT, model=MODEL, number="1")
     assert len(one["data"]) == 1
 
 
@@ -96,62 +97,33 @@ async def test_lists(network: Network) -> None:
         ("ai/projects/list", {"number": "x"}, 1002),
     ],
 )
-async def test_bad_parameters(network: Network, path: str, params: dict[str, str], code: int) -> None:
-    async with network.http.get(f"{network.entry.api}/{path}", params=params) as answer:
+async def test_bad_parameters(shared: Network, path: str, params: dict[str, str], code: int) -> None:
+    async with shared.http.get(f"{shared.entry.api}/{path}", params=params) as answer:
         assert answer.status == 400
         assert (await answer.json())["code"] == code
 
 
-async def test_unknown_route_and_method_are_json(network: Network) -> None:
-    async with network.http.get(f"{network.entry.api}/nothing") as answer:
+async def test_unknown_route_and_method_are_json(shared: Network) -> None:
+    async with shared.http.get(f"{shared.entry.api}/nothing") as answer:
         assert answer.status == 404
         assert "message" in await answer.json()
-    async with network.http.get(f"{network.entry.api}/chat/completion") as answer:
+    async with shared.http.get(f"{shared.entry.api}/chat/completion") as answer:
         assert answer.status == 405
         assert "message" in await answer.json()
 
 
-async def test_registrations_reach_the_input_and_the_file(network: Network) -> None:
-    url = network.servers[0].chat_url
-    model = {"project": "R", "model": "r", "api": url, "type": 0, "cid": "c3"}
-    assert await _post(network, 0, "ai/model/register", model) == (200, {"message": "ok"})
-    await network.nodes.until_seen(network.entry, "R", "r", network.workers[0])
-    kept = {entry["Project"]: entry["Models"] for entry in network.workers[0].config()["AIProjects"]}
-    assert kept["R"] == [{"Model": "r", "API": url, "Type": 0, "CID": "c3"}]
-
-    project = {"project": "R", "models": [{"model": "s", "api": url, "type": 1, "cid": ""}]}
-    assert await _post(network, 0, "ai/project/register", project) == (200, {"message": "ok"})
-    await network.nodes.until_seen(network.entry, "R", "s", network.workers[0])
-
-    gone = {"project": "R", "model": "s", "cid": ""}
-    assert await _post(network, 0, "ai/model/unregister", gone) == (200, {"message": "ok"})
-    assert await _post(network, 0, "ai/project/unregister", {"project": PROJECT}) == (200, {"message": "ok"})
-    assert network.workers[0].config()["AIProjects"] == []
-
-
-async def test_model_elsewhere_is_refused_and_nothing_changes(network: Network) -> None:
-    before = network.workers[0].config_path.read_bytes()
+async def test_model_elsewhere_is_refused_and_nothing_changes(shared: Network) -> None:
+    before = shared.workers[0].config_path.read_bytes()
     model = {"project": "R", "model": "r", "api": "http://10.9.9.9:9009/v1", "type": 0, "cid": "c4"}
-    status, answer = await _post(network, 0, "ai/model/register", model)
+    status, answer = await _post(shared, 0, "ai/model/register", model)
     assert (status, answer) == (400, {"code": 1001, "message": "the url and the node are not on the same machine"})
-    assert network.workers[0].config_path.read_bytes() == before
+    assert shared.workers[0].config_path.read_bytes() == before
 
 
-async def test_registration_survives_a_kill(network: Network) -> None:
-    worker = network.workers[0]
-    model = {"project": "K", "model": "k", "api": network.servers[0].chat_url, "type": 0, "cid": ""}
-    assert await _post(network, 0, "ai/model/register", model) == (200, {"message": "ok"})
-    await worker.kill()
-    json.loads(worker.config_path.read_bytes())
-    assert worker.config_path.stat().st_mode & 0o777 == 0o600
-    await worker.start()
-    await network.nodes.until_seen(network.entry, "K", "k", worker)
-
-
-async def test_page_of_another_site_may_not_register(network: Network) -> None:
-    model = {"project": "X", "model": "x", "api": network.servers[0].chat_url, "type": 0, "cid": ""}
+async def test_page_of_another_site_may_not_register(shared: Network) -> None:
+    model = {"project": "X", "model": "x", "api": shared.servers[0].chat_url, "type": 0, "cid": ""}
     for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):
-        url = f"{network.workers[0].api}/ai/model/register"
-        async with network.http.post(url, json=model, headers=headers) as answer:
+        url = f"{shared.workers[0].api}/ai/model/register"
+        async with shared.http.post(url, json=model, headers=headers) as answer:
             assert answer.status == 403
             assert (await answer.json())["code"] == 1010

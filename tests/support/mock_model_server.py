@@ -149,6 +149,12 @@ class MockModelServer:
         """Requests that have arrived and not ended."""
         return sum(not one.ended.is_set() for one in self.seen)
 
+    def forget(self) -> None:
+        """Forget every request so far."""
+        self.seen.clear()
+        while not self._arrivals.empty():
+            self._arrivals.get_nowait()
+
     async def next_request(self, timeout_s: float = 10.0) -> Seen:
         """Return the oldest request not yet returned by this method; wait for one if there is none."""
         async with asyncio.timeout(timeout_s):

@@ -6,7 +6,6 @@ parameters), 403 (not allowed), 404, 405, 413 or 500 (all else, with the code te
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -38,7 +37,6 @@ class Code(IntEnum):
     INTERNAL = 5000
 
 
-@dataclass(frozen=True, slots=True)
 class ApiError(Exception):
     """An answer that ends a request: raised by handlers, sent by the application.
 
@@ -48,9 +46,12 @@ class ApiError(Exception):
         status: HTTP status.
     """
 
-    code: Code
-    message: str
-    status: int = 400
+    def __init__(self, code: Code, message: str, status: int = 400) -> None:
+        """Fail a request with `status`."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body."""

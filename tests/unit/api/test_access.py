@@ -16,9 +16,7 @@ async def _app(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"in"})
 
 
-async def _status(
-    path: str, client: str, *, host: str, origin: str | None = None, open_inference: bool = False
-) -> int:
+async def _status(path: str, client: str, *, host: str, origin: str | None = None, open_inference: bool = False) -> int:
     gate = AccessGate(_app, public_paths={PUBLIC}, open_inference=open_inference, allowed_hosts={"ai.example"})
     headers = [(b"host", host.encode())]
     if origin is not None:

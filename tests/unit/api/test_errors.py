@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -50,6 +51,20 @@ def test_chat_error_has_the_recorded_shape() -> None:
         "choices": None,
         "usage": {"completion_tokens": 0, "prompt_tokens": 0, "total_tokens": 0},
     }
-    assert from_node("model_not_found") == ApiError(
-        Code.MODEL, "can not find in registered project and model", 500
-    )
+    assert from_node("model_not_found").body() == {
+        "code": 1007,
+        "message": "can not find in registered project and model",
+    }
+
+
+async def test_error_passes_through_context_managers() -> None:
+    """Contexts write the traceback of what passes through them."""
+
+    @contextlib.asynccontextmanager
+    async def context() -> AsyncIterator[None]:
+        yield
+
+    with pytest.raises(ApiError) as raised:
+        async with context():
+            raise ApiError(Code.MODEL, "no", 500)
+    assert raised.value.status == 500
