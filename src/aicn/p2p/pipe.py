@@ -54,6 +54,11 @@ class PipeStream:
         """Never: nothing is nearer than the same process."""
         return False
 
+    @property
+    def released(self) -> bool:
+        """Whether this end was closed or reset."""
+        return self._closed
+
     async def read(self, max_bytes: int = 65_536) -> bytes:
         """Return what has arrived; wait if nothing has; `b""` at the end.
 

@@ -1,0 +1,469 @@
+"""Hosts without sockets: many nodes in one process, for tests and simulation.
+
+The rules are those of `native`, which the same test suite holds both to; what differs is that nothing is lost,
+nothing is late and nothing is random. Addresses look like TCP addresses and lead nowhere outside the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import count
+
+from aicn import defaults
+from aicn.errors import (
+    AddressError,
+    AicnError,
+    DialFailed,
+    HostClosed,
+    ListenFailed,
+    NotConnected,
+    PublishFailed,
+    StreamRefused,
+)
+from aicn.identity import PrivateKey
+from aicn.ids import Multiaddr, PeerId
+from aicn.multiaddr import host_port, parse, peer_of, with_peer, without_peer
+from aicn.p2p.host import (
+    Connection,
+    Direction,
+    EventHandler,
+    GossipHandler,
+    GossipMessage,
+    HostConfig,
+    HostEvent,
+    PeerAddrs,
+    PeerConnected,
+    PeerDisconnected,
+    PeerIdentified,
+    PeerIdentity,
+    PeerSubscribed,
+    Stream,
+    StreamHandler,
+)
+from aicn.p2p.pipe import PipeStream, stream_pair
+
+_log = logging.getLogger("aicn.p2p")
+
+_SEEN_MAX = 10_000
+"""Gossip messages remembered against duplicates: far more than are under way at once."""
+
+_RTT_US = 100
+"""A made-up round trip, the same everywhere, so that no choice depends on chance."""
+
+
+class MemoryNetwork:
+    """What connects the hosts of one process: addresses, links that can be cut, and the provider records."""
+
+    def __init__(self) -> None:
+        """Start without hosts."""
+        self._listening: dict[tuple[str, int], MemoryHost] = {}
+        self._providers: dict[bytes, dict[PeerId, MemoryHost]] = {}
+        self._cut: set[frozenset[PeerId]] = set()
+        self._ports = count(10_000)
+
+    def cut(self, one: PeerId, other: PeerId) -> None:
+        """Break the link between two hosts: what stands is lost, what is dialled fails, until `mend`."""
+        self._cut.add(frozenset((one, other)))
+        for host in set(self._listening.values()):
+            if host.peer_id == one:
+                host.lose(other)
+
+    def mend(self, one: PeerId, other: PeerId) -> None:
+        """Undo `cut`."""
+        self._cut.discard(frozenset((one, other)))
+
+    def bind(self, host: MemoryHost, addr: Multiaddr) -> Multiaddr:
+        """Let `host` listen on `addr`; return it with its port.
+
+        Raises:
+            ListenFailed: another host does.
+        """
+        place = host_port(addr)
+        if place is None:
+            raise ListenFailed(f"{addr} is no address of a host and a TCP port; listen on another one")
+        ip, port = place
+        port = port or next(self._ports)
+        if (ip, port) in self._listening:
+            raise ListenFailed(f"cannot listen on {addr}: the address is in use; choose another port")
+        self._listening[ip, port] = host
+        family = "ip6" if ":" in ip else "ip4"
+        return Multiaddr(f"/{family}/{ip}/tcp/{port}")
+
+    def remove(self, host: MemoryHost) -> None:
+        """Forget a host that closes."""
+        for place in [place for place, listener in self._listening.items() if listener is host]:
+            del self._listening[place]
+        for providers in self._providers.values():
+            providers.pop(host.peer_id, None)
+
+    def find(self, addr: Multiaddr, dialler: MemoryHost) -> MemoryHost | None:
+        """Return who listens on `addr`, if the link to it stands and both hold the same pre-shared key."""
+        place = host_port(addr)
+        found = None if place is None else self._listening.get(place)
+        if found is None or frozenset((found.peer_id, dialler.peer_id)) in self._cut or found.psk != dialler.psk:
+            return None
+        return found
+
+    def provide(self, key: bytes, host: MemoryHost) -> None:
+        """Keep a provider record."""
+        self._providers.setdefault(key, {})[host.peer_id] = host
+
+    def providers(self, key: bytes) -> Iterator[MemoryHost]:
+        """Return who provides `key`."""
+        yield from self._providers.get(key, {}).values()
+
+    def hosts(self) -> Iterator[MemoryHost]:
+        """Return every host that listens."""
+        yield from dict.fromkeys(self._listening.values())
+
+
+class MemoryHost:
+    """A `Host` of a `MemoryNetwork`."""
+
+    def __init__(self, network: MemoryNetwork, config: HostConfig) -> None:
+        """Prepare; nothing is reachable before `start`."""
+        self._network = network
+        self._config = config
+        self._key = PrivateKey.from_protobuf(config.private_key)
+        self._listen_addrs: tuple[Multiaddr, ...] = ()
+        self._links: dict[PeerId, _Link] = {}
+        self._book: dict[PeerId, dict[Multiaddr, None]] = {}
+        self._stream_handlers: dict[str, StreamHandler] = {}
+        self._gossip_handler: GossipHandler | None = None
+        self._event_handler: EventHandler | None = None
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._seen: OrderedDict[tuple[PeerId, bytes], None] = OrderedDict()
+        self._seqno = 0
+        self._conn_ids = count(1)
+        self._running = False
+
+    # --- life ---------------------------------------------------------------------------------------------
+
+    @property
+    def peer_id(self) -> PeerId:
+        """The identity of this host."""
+        return self._key.public.peer_id
+
+    @property
+    def psk(self) -> bytes | None:
+        """The pre-shared key, which both ends of a connection must hold."""
+        return self._config.psk
+
+    @property
+    def pending(self) -> int:
+        """Operations under way: none ever outlives its call."""
+        return 0
+
+    @property
+    def protocols(self) -> Sequence[str]:
+        """The protocols that this host speaks."""
+        return sorted((*self._config.stream_protocols, "/floodsub/1.0.0", self._config.kad_protocol))
+
+    def on_stream(self, protocol: str, handler: StreamHandler) -> None:
+        """Set the handler of inbound streams of `protocol`."""
+        self._stream_handlers[protocol] = handler
+
+    def on_gossip(self, handler: GossipHandler) -> None:
+        """Set the receiver of gossip."""
+        self._gossip_handler = handler
+
+    def on_event(self, handler: EventHandler) -> None:
+        """Set the receiver of events."""
+        self._event_handler = handler
+
+    async def start(self) -> None:
+        """Listen on the configured addresses and begin."""
+        try:
+            self._listen_addrs = tuple(self._network.bind(self, addr) for addr in self._config.listen_addrs)
+        except ListenFailed:
+            self._network.remove(self)
+            raise
+        self._running = True
+
+    async def close(self) -> None:
+        """Cancel handlers and close connections."""
+        if not self._running:
+            return
+        self._running = False
+        tasks = list(self._handlers)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._network.remove(self)
+        for peer in list(self._links):
+            self.lose(peer)
+
+    # --- snapshots ----------------------------------------------------------------------------------------
+
+    def listen_addrs(self) -> tuple[Multiaddr, ...]:
+        """Return the addresses listened on."""
+        return self._listen_addrs if self._running else ()
+
+    def connections(self) -> tuple[Connection, ...]:
+        """Return the established connections."""
+        return tuple(link.connection for link in self._links.values())
+
+    def connection(self, peer: PeerId) -> Connection | None:
+        """Return the connection to `peer`."""
+        link = self._links.get(peer)
+        return None if link is None else link.connection
+
+    def identity(self, peer: PeerId) -> PeerIdentity | None:
+        """Return what a connected peer says of itself."""
+        link = self._links.get(peer)
+        return None if link is None else link.other.own_identity()
+
+    def own_identity(self) -> PeerIdentity:
+        """Return what this host says of itself."""
+        config = self._config
+        return PeerIdentity(
+            self.peer_id,
+            config.protocol_version,
+            config.agent_version,
+            tuple(self.protocols),
+            self._listen_addrs,
+            self._key.public.protobuf,
+        )
+
+    def known_addrs(self) -> tuple[PeerAddrs, ...]:
+        """Return the address book."""
+        own = (PeerAddrs(self.peer_id, self.listen_addrs()),) if self.listen_addrs() else ()
+        return (*own, *(PeerAddrs(peer, tuple(addrs)) for peer, addrs in self._book.items()))
+
+    def topic_peers(self, topic: str) -> tuple[PeerId, ...]:
+        """Return the connected peers subscribed to `topic`."""
+        return tuple(peer for peer, link in self._links.items() if link.other.subscribed(topic))
+
+    def subscribed(self, topic: str) -> bool:
+        """Tell whether this host listens to `topic`."""
+        return topic in self._config.topics
+
+    # --- connections --------------------------------------------------------------------------------------
+
+    async def connect(self, addr: Multiaddr, *, timeout_s: float | None = None) -> PeerId:  # noqa: ARG002
+        """Dial `addr`; return at once if that peer is connected. Nothing here takes long enough to time out."""
+        self._check_running()
+        peer = peer_of(parse(addr))
+        if peer is None:
+            raise AddressError(f"address {addr} does not end in /p2p/ID; add the peer id")
+        if peer == self.peer_id:
+            raise DialFailed(f"address {addr} is that of this host itself; dial another peer")
+        if peer in self._links:
+            return peer
+        found = self._network.find(without_peer(addr), self)
+        if found is None:
+            raise DialFailed(f"{peer} cannot be dialled ({addr}: connection refused); check its addresses")
+        if found.peer_id != peer:
+            raise DialFailed(f"{peer} cannot be dialled ({addr}: the peer there is {found.peer_id}); check the address")
+        await asyncio.sleep(0)
+        if peer in self._links:  # the other side dialled in the meantime, and one connection is enough
+            return peer
+        self._check_running()
+        if not found.running:
+            raise DialFailed(f"{peer} cannot be dialled ({addr}: connection refused); check its addresses")
+        self._link(found, without_peer(addr), Direction.OUTBOUND)
+        found._link(self, self._listen_addrs[0] if self._listen_addrs else _NOWHERE, Direction.INBOUND)  # noqa: SLF001
+        self._greet(peer)
+        found._greet(self.peer_id)  # noqa: SLF001
+        return peer
+
+    @property
+    def running(self) -> bool:
+        """Whether the host was started and not closed."""
+        return self._running
+
+    def _link(self, other: MemoryHost, addr: Multiaddr, direction: Direction) -> None:
+        connection = Connection(
+            other.peer_id, addr, direction, relayed=False, rtt_us=_RTT_US, conn_id=str(next(self._conn_ids))
+        )
+        self._links[other.peer_id] = _Link(other, connection)
+        self._tell(PeerConnected(connection))
+
+    def _greet(self, peer: PeerId) -> None:
+        """Learn who the peer is and what it listens to."""
+        link = self._links.get(peer)
+        if link is None:
+            return
+        identity = link.other.own_identity()
+        if identity.listen_addrs:
+            self._book.setdefault(peer, {}).update(dict.fromkeys(identity.listen_addrs))
+        self._tell(PeerIdentified(identity))
+        for topic in link.other.topics:
+            self._tell(PeerSubscribed(peer, topic))
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics this host listens to."""
+        return self._config.topics
+
+    async def disconnect(self, peer: PeerId) -> None:
+        """Close the connection to `peer`."""
+        self._check_running()
+        if peer not in self._links:
+            raise NotConnected(f"{peer} is not connected; nothing was closed")
+        self.lose(peer)
+
+    def lose(self, peer: PeerId) -> None:
+        """Drop the connection to `peer` on both sides; its streams are reset."""
+        link = self._links.pop(peer, None)
+        if link is None:
+            return
+        link.other.lose(self.peer_id)
+        for stream in list(link.streams):
+            stream.reset()
+        self._tell(PeerDisconnected(peer))
+
+    # --- streams ------------------------------------------------------------------------------------------
+
+    async def open_stream(self, peer: PeerId, protocol: str, *, timeout_s: float = 10.0) -> Stream:  # noqa: ARG002
+        """Open a stream; dial a known address if the peer is not connected."""
+        self._check_running()
+        if peer not in self._links:
+            addrs = self._book.get(peer)
+            if not addrs:
+                raise NotConnected(f"{peer} is not connected and no address of it is known; connect first")
+            await self.connect(with_peer(next(iter(addrs)), peer))
+        await asyncio.sleep(0)
+        link = self._links.get(peer)
+        if link is None:
+            raise NotConnected(f"{peer} went away; connect again")
+        if not link.other.speaks(protocol):
+            raise StreamRefused(f"{peer} does not speak {protocol}; try another peer")
+        mine, theirs = stream_pair(self.peer_id, peer, protocol)
+        link.keep(mine)
+        link.other.accept(self.peer_id, theirs)
+        return mine
+
+    def speaks(self, protocol: str) -> bool:
+        """Tell whether streams of `protocol` are accepted."""
+        return protocol in self._config.stream_protocols and protocol in self._stream_handlers
+
+    def accept(self, peer: PeerId, stream: PipeStream) -> None:
+        """Serve an inbound stream in a task of its own."""
+        link = self._links.get(peer)
+        if link is None or not self._running or len(self._handlers) >= defaults.INBOUND_STREAMS_MAX:
+            stream.reset()
+            return
+        link.keep(stream)
+        task = asyncio.create_task(self._serve(self._stream_handlers[stream.protocol], stream))
+        self._handlers.add(task)
+        task.add_done_callback(self._handlers.discard)
+
+    async def _serve(self, handler: StreamHandler, stream: PipeStream) -> None:
+        try:
+            await handler(stream)
+            await stream.close()
+        except AicnError as error:
+            _log.info("a stream of peer %s failed: %s", stream.peer, error)
+        except Exception:  # noqa: BLE001 - as in `native`: one handler's bug is not everybody's
+            _log.exception("the handler of %s failed on a stream of peer %s", stream.protocol, stream.peer)
+        finally:
+            stream.reset()
+
+    # --- gossip -------------------------------------------------------------------------------------------
+
+    async def publish(self, topic: str, data: bytes) -> int:
+        """Send `data` to the subscribers of `topic`, who send it on."""
+        self._check_running()
+        if len(data) > defaults.GOSSIP_MAX_BYTES:
+            raise PublishFailed(f"a message of {len(data)} bytes is longer than {defaults.GOSSIP_MAX_BYTES} bytes")
+        self._seqno += 1
+        message = GossipMessage(topic, self.peer_id, self._seqno.to_bytes(8), data)
+        self._remember(message)
+        await asyncio.sleep(0)
+        return self._send_on(message, came_from=None)
+
+    def hear(self, message: GossipMessage, came_from: PeerId) -> None:
+        """Take in a message of the network, once, and send it on."""
+        if not self._running or not self.subscribed(message.topic) or not self._remember(message):
+            return
+        if self._gossip_handler is not None:
+            try:
+                self._gossip_handler(message)
+            except Exception:  # noqa: BLE001 - told in the log; the next one is delivered
+                _log.exception("the receiver of gossip failed on a message of %s", message.source)
+        self._send_on(message, came_from)
+
+    def _send_on(self, message: GossipMessage, came_from: PeerId | None) -> int:
+        loop = asyncio.get_running_loop()
+        others = [
+            link.other
+            for peer, link in self._links.items()
+            if peer not in {came_from, message.source} and link.other.subscribed(message.topic)
+        ]
+        for other in others:
+            loop.call_soon(other.hear, message, self.peer_id)
+        return len(others)
+
+    def _remember(self, message: GossipMessage) -> bool:
+        """Return whether the message is new."""
+        name = message.source, message.seqno
+        if name in self._seen:
+            return False
+        self._seen[name] = None
+        if len(self._seen) > _SEEN_MAX:
+            self._seen.popitem(last=False)
+        return True
+
+    def _tell(self, event: HostEvent) -> None:
+        if self._event_handler is not None:
+            asyncio.get_running_loop().call_soon(self._tell_now, event)
+
+    def _tell_now(self, event: HostEvent) -> None:
+        if self._event_handler is not None and self._running:
+            try:
+                self._event_handler(event)
+            except Exception:  # noqa: BLE001 - told in the log; the next one is delivered
+                _log.exception("the receiver of events failed on %s", type(event).__name__)
+
+    # --- discovery ----------------------------------------------------------------------------------------
+
+    async def provide(self, key: bytes) -> None:
+        """Announce `key`."""
+        self._check_running()
+        self._network.provide(key, self)
+
+    async def find_providers(
+        self,
+        key: bytes,
+        *,
+        limit: int = 100,
+        timeout_s: float = 30.0,  # noqa: ARG002 - nothing here takes time
+    ) -> tuple[PeerAddrs, ...]:
+        """Return who provides `key`."""
+        self._check_running()
+        found = [PeerAddrs(host.peer_id, host.listen_addrs()) for host in self._network.providers(key)]
+        return tuple(found[:limit])
+
+    async def find_peer(self, peer: PeerId, *, timeout_s: float = 30.0) -> PeerAddrs:  # noqa: ARG002
+        """Return where `peer` is."""
+        self._check_running()
+        for host in self._network.hosts():
+            if host.peer_id == peer:
+                return PeerAddrs(peer, host.listen_addrs())
+        raise NotConnected(f"nobody knows where {peer} is; check the id")
+
+    def _check_running(self) -> None:
+        if not self._running:
+            raise HostClosed("the host is not running; start it, or a new one")
+
+
+_NOWHERE = Multiaddr("/ip4/127.0.0.1/tcp/1")
+"""Where a host seems to be that listens nowhere."""
+
+
+class _Link:
+    """One end of a connection, and the streams over it."""
+
+    def __init__(self, other: MemoryHost, connection: Connection) -> None:
+        self.other = other
+        self.connection = connection
+        self.streams: set[PipeStream] = set()
+
+    def keep(self, stream: PipeStream) -> None:
+        """Remember a stream for as long as it is open."""
+        self.streams = {each for each in self.streams if not each.released}
+        self.streams.add(stream)
