@@ -15,7 +15,7 @@ import click
 
 from aicn import __version__
 from aicn.cli import exits
-from aicn.config import Role, create
+from aicn.config import Role, create_node
 from aicn.errors import UsageError
 from aicn.identity import PreSharedKey, PrivateKey, create_key_file, load_key_file
 
@@ -120,7 +120,7 @@ def _host(flags: Flags) -> int:
 def _init(mode: str) -> None:
     if mode not in set(Role):
         raise UsageError("only supports input or worker mode")
-    created = create(Path(), Role(mode))
+    created = create_node(Path(), Role(mode))
     _show_key(created.key, created.key_path, is_new=created.key_is_new)
     click.echo(f"Create datastore directory at {created.datastore}")
     click.echo(f"Generate configuration success at {created.config_path}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from aicn.config import Role, create
+from aicn.config import Role, create_node
 
 
 @click.command()
@@ -25,7 +25,7 @@ def init(role: str, folder: Path) -> None:
     An `input` has a public address and takes the requests of users. A `worker` sits beside a model server and dials
     out, from behind any router.
     """
-    created = create(folder, Role(role))
+    created = create_node(folder, Role(role))
     click.echo(f"Peer id        {created.key.public.peer_id}")
     click.echo(f"Key file       {created.key_path}{'' if created.key_is_new else ' (was there, is used)'}")
     click.echo(f"Datastore      {created.datastore}")

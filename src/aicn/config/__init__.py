@@ -1,7 +1,7 @@
 """The configuration: the reference's JSON file, exactly, with a section of our own."""
 
 from aicn.config.changes import ModelEntry, set_bootstrap, set_models
-from aicn.config.create import PUBLIC_NETWORK_PSK, Created, Role, create, new_config
+from aicn.config.create import PUBLIC_NETWORK_PSK, Created, Role, create_node, new_config
 from aicn.config.document import Raw
 from aicn.config.durations import format_duration, parse_duration
 from aicn.config.load import Change, ConfigFile
@@ -48,7 +48,7 @@ __all__ = [
     "Role",
     "RoutingConfig",
     "SwarmConfig",
-    "create",
+    "create_node",
     "format_duration",
     "new_config",
     "parse_duration",

@@ -49,7 +49,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What `create` made."""
+    """What `create_node` made."""
 
     key: PrivateKey
     key_path: Path
@@ -61,7 +61,7 @@ class Created:
     http_port: int
 
 
-def create(folder: Path, role: Role) -> Created:
+def create_node(folder: Path, role: Role) -> Created:
     """Make the files of a node in `folder`; nothing that is there is replaced.
 
     `peer.key` is used if it is there. Taken names get a free one (`input-1.json`, `datastore-1`). Ports are free
