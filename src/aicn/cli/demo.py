@@ -20,7 +20,7 @@ from aicn.errors import DemoFailed
 
 __all__ = ["demo"]
 
-PROMPT: Final = "In one sentence: why do people share computers?"
+PROMPT: Final = "Tell me in one sentence what a peer-to-peer network is."
 
 ANSWER_TOKENS: Final = 80
 """Long enough to see it stream, short enough not to wait for; this model rambles."""
@@ -165,6 +165,8 @@ def _chat(project: str, model: str, prompt: str) -> dict[str, Any]:
         "model": model,
         "stream": True,
         "max_tokens": ANSWER_TOKENS,
+        # The likeliest words: a model this small wanders off when it is left to chance.
+        "temperature": 0,
         "messages": [{"role": "user", "content": prompt}],
     }
 
