@@ -11,8 +11,7 @@ use libp2p::{
     core::Endpoint,
     kad::{
         self, AddProviderError, GetClosestPeersError, GetClosestPeersOk, GetProvidersOk, Mode, QueryId, QueryResult,
-        RecordKey,
-        store::{MemoryStore, MemoryStoreConfig},
+        RecordKey, store::MemoryStoreConfig,
     },
     swarm::{ConnectionId, NetworkBehaviour},
 };
@@ -25,10 +24,11 @@ use crate::{
     error::Error,
     event::PeerAddrs,
     handle::answer,
+    provider_store::{PROVIDERS_PER_ANSWER, ProviderStore},
 };
 
 /// The behaviour.
-pub(crate) type Behaviour = kad::Behaviour<MemoryStore>;
+pub(crate) type Behaviour = kad::Behaviour<ProviderStore>;
 
 /// Largest message: a list of a thousand providers with their addresses must fit.
 const MAX_PACKET_BYTES: usize = 4 << 20;
@@ -60,7 +60,7 @@ pub(crate) fn build(own: PeerId, name: StreamProtocol, mode: RoutingMode) -> Beh
         max_provided_keys: MAX_PROVIDED_KEYS,
         ..MemoryStoreConfig::default()
     };
-    let mut behaviour = Behaviour::with_config(own, MemoryStore::with_config(own, store), config);
+    let mut behaviour = Behaviour::with_config(own, ProviderStore::new(own, store), config);
     // Set, not left to the crate: it would make a server of whoever has an external address.
     behaviour.set_mode(Some(if mode == RoutingMode::Server { Mode::Server } else { Mode::Client }));
     behaviour
@@ -76,8 +76,19 @@ pub(crate) fn protocol(config: &Config) -> Result<StreamProtocol, Error> {
 /// What a search looks for, and what it has found.
 #[derive(Debug)]
 enum Goal {
-    Providers { limit: usize, found: HashMap<PeerId, Vec<Multiaddr>>, reply: Reply<Vec<PeerAddrs>> },
-    Peer { peer: PeerId, found: Vec<Multiaddr>, reply: Reply<PeerAddrs> },
+    Providers {
+        key: RecordKey,
+        limit: usize,
+        found: HashMap<PeerId, Vec<Multiaddr>>,
+        /// How many had been found when the running query began.
+        before: usize,
+        reply: Reply<Vec<PeerAddrs>>,
+    },
+    Peer {
+        peer: PeerId,
+        found: Vec<Multiaddr>,
+        reply: Reply<PeerAddrs>,
+    },
 }
 
 #[derive(Debug)]
@@ -146,8 +157,10 @@ impl Discovery {
         reply: Reply<Vec<PeerAddrs>>,
     ) {
         if let Some(reply) = self.admit(reply) {
-            let goal = Goal::Providers { limit: limit.clamp(1, MAX_PROVIDERS_PER_KEY), found: HashMap::new(), reply };
-            let query = kad.get_providers(RecordKey::from(key));
+            let key = RecordKey::from(key);
+            let query = kad.get_providers(key.clone());
+            let limit = limit.clamp(1, MAX_PROVIDERS_PER_KEY);
+            let goal = Goal::Providers { key, limit, found: HashMap::new(), before: 0, reply };
             self.begin(goal, timeout, query);
         }
     }
@@ -288,9 +301,17 @@ impl Discovery {
         let Some(id) = self.queries.remove(&query) else { return };
         let Some(search) = self.searches.get_mut(&id) else { return };
         search.queries.remove(&query);
-        if let Goal::Providers { found, .. } = &search.goal
+        if let Goal::Providers { key, limit, found, before, .. } = &mut search.goal
             && !search.looked_up
         {
+            // A full answer that taught something: there may be more where it came from.
+            if found.len() >= PROVIDERS_PER_ANSWER && (*before + 1..*limit).contains(&found.len()) {
+                *before = found.len();
+                let again = kad.get_providers(key.clone());
+                search.queries.insert(again);
+                self.queries.insert(again, id);
+                return;
+            }
             search.looked_up = true;
             let unknown: Vec<PeerId> = found
                 .iter()

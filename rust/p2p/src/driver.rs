@@ -258,7 +258,7 @@ impl Driver {
         if request.reply.is_closed() {
             return;
         }
-        if let Err(request) = self.swarm.behaviour_mut().streams.open(request) {
+        if let Some(request) = self.swarm.behaviour_mut().streams.open(request) {
             let known = self.snapshot.read().book.addrs(&request.peer);
             self.dials.open(&mut self.swarm, known, request);
         }

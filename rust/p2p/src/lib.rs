@@ -19,6 +19,7 @@ mod handle;
 mod identity;
 mod muxer;
 mod narrow;
+mod provider_store;
 mod pubsub;
 mod reach;
 mod snapshot;

@@ -74,16 +74,16 @@ impl Behaviour {
     }
 
     /// Pass a request to the best connection of its peer; give it back if there is none.
-    pub(crate) fn open(&mut self, request: OpenRequest) -> Result<(), OpenRequest> {
+    pub(crate) fn open(&mut self, request: OpenRequest) -> Option<OpenRequest> {
         let Some(entry) = self.connections.best(&request.peer) else {
-            return Err(request);
+            return Some(request);
         };
         self.actions.push_back(ToSwarm::NotifyHandler {
             peer_id: request.peer,
             handler: NotifyHandler::One(entry.id),
             event: request,
         });
-        Ok(())
+        None
     }
 
     /// The names of the connections of `peer`, the one to use first.

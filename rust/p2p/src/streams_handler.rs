@@ -35,14 +35,14 @@ const MAX_LIVE_STREAMS: usize = 2048;
 
 /// Offers names and yields the bare stream with the name that was agreed on.
 #[derive(Debug, Clone)]
-pub(crate) struct Named(Arc<[StreamProtocol]>);
+pub(crate) struct Named(Vec<StreamProtocol>);
 
 impl UpgradeInfo for Named {
     type Info = StreamProtocol;
     type InfoIter = std::vec::IntoIter<StreamProtocol>;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        self.0.to_vec().into_iter()
+        self.0.clone().into_iter()
     }
 }
 
@@ -150,7 +150,7 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = OpenRequest;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Named> {
-        SubstreamProtocol::new(Named(self.protocols.clone()), ()).with_timeout(INBOUND_NEGOTIATION)
+        SubstreamProtocol::new(Named(self.protocols.to_vec()), ()).with_timeout(INBOUND_NEGOTIATION)
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -168,7 +168,7 @@ impl ConnectionHandler for Handler {
             if request.reply.is_closed() {
                 continue;
             }
-            let offer = Named(Arc::from([request.protocol.clone()]));
+            let offer = Named(vec![request.protocol.clone()]);
             let timeout = request.timeout;
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
                 protocol: SubstreamProtocol::new(offer, request).with_timeout(timeout),
