@@ -191,4 +191,4 @@ def _handler(output: str, file: str) -> logging.Handler:
 
 
 def _escape(found: re.Match[str]) -> str:
-    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(found[0]) or f"\\x{ord(found[0]):02x}"
+    return {"\n": "\\n", "\r": "\\r"}.get(found[0]) or f"\\x{ord(found[0]):02x}"
