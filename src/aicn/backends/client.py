@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-
-import aiohttp
-from yarl import URL
+from typing import TYPE_CHECKING
 
 from aicn import defaults
 from aicn.errors import BackendBroken, BackendTimeout, BackendUnreachable
+
+if TYPE_CHECKING:
+    import aiohttp
+
+# aiohttp is imported where it is used, in the first request to a model server: it takes 9 MB, which a node that
+# serves no models (every plain Input) never needs.
 
 _HOP_BY_HOP = frozenset(
     {
@@ -72,6 +76,8 @@ class BackendClient:
         self._session: aiohttp.ClientSession | None = None
 
     def _open(self) -> aiohttp.ClientSession:
+        import aiohttp  # noqa: PLC0415 - see above
+
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
@@ -115,6 +121,8 @@ class BackendClient:
         Raises:
             BackendUnreachable, BackendTimeout, BackendBroken
         """
+        from yarl import URL  # noqa: PLC0415 - comes with aiohttp
+
         sent = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in headers
@@ -147,6 +155,8 @@ def _translated() -> Iterator[None]:
 
     The messages travel to the peer that asked, so they name no URL.
     """
+    import aiohttp  # noqa: PLC0415 - see above
+
     try:
         yield
     except aiohttp.ConnectionTimeoutError as error:
