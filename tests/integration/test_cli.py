@@ -281,6 +281,39 @@ async def test_a_node_that_is_asked_to_stop_does(asked: signal.Signals, tmp_path
         assert await node.stop() == 0, "the datastore and the ports were let go of"
 
 
+def test_who_asks_twice_does_not_wait(tmp_path: Path) -> None:
+    # A node of this name in place of the real one never comes to its end.
+    (tmp_path / "sitecustomize.py").write_text(
+        """
+import asyncio, sys, types
+
+class Node:
+    @staticmethod
+    async def run(config_file, *, stop):
+        print("started", flush=True)
+        await stop.wait()
+        print("stopping", flush=True)
+        await asyncio.Event().wait()
+
+sys.modules["aicn.node"] = types.ModuleType("aicn.node")
+sys.modules["aicn.node"].Node = Node
+"""
+    )
+    path = write(tmp_path / "node.json", example(tmp_path))
+    command = [sys.executable, "-m", "aicn", "run", "-c", str(path)]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "started\n"
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == "stopping\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=15) == 130
+        finally:
+            process.kill()
+
+
 async def test_a_second_node_on_one_datastore_is_told_whose_it_is(tmp_path: Path) -> None:
     async with Nodes(tmp_path) as nodes:
         first = await nodes.input()
