@@ -33,7 +33,7 @@ help: ## say what there is to make
 .PHONY: demo
 demo: setup ## a model, a Worker and an Input on this machine, and one chat through them
 	@# Job control gives the demo Ctrl-C for itself, so that make ends with its exit status and not with 130.
-	@if [ -t 0 ]; then set -m; fi; $(BIN)/aicn demo $(ARGS)
+	@if [ -t 0 ]; then set -m; fi; $(BIN)/aicn demo $(ARGS) || exit $$?
 
 .PHONY: test
 test: lint ## every check and every test
