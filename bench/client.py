@@ -96,6 +96,8 @@ class Connection(asyncio.Protocol):
 
 async def connect(target: Target, count: int) -> list[Connection]:
     parts = urlsplit(target.url)
+    assert parts.hostname is not None
+    assert parts.port is not None
     loop = asyncio.get_running_loop()
     made = [await loop.create_connection(Connection, parts.hostname, parts.port) for _ in range(count)]
     return [protocol for _, protocol in made]

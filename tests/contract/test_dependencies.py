@@ -75,8 +75,8 @@ def test_the_document_lists_nothing_that_is_gone() -> None:
 @pytest.mark.parametrize("name", python_runtime())
 def test_a_licence_is_what_the_package_says(name: str) -> None:
     metadata = importlib.metadata.metadata(name)
-    said = metadata.get("License-Expression") or metadata.get("License") or ""
-    said += " ".join(one for one in metadata.get_all("Classifier", []) if one.startswith("License"))
+    fields = [*metadata.get_all("License-Expression", []), *metadata.get_all("License", [])]
+    said = " ".join([*fields, *(one for one in metadata.get_all("Classifier", []) if one.startswith("License"))])
     first = re.search(r"MIT|BSD|Apache", row(name))
     assert first is not None
     assert first[0] in said, f"{name} says {said!r}"
