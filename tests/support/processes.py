@@ -186,7 +186,7 @@ class Nodes:
             await node.start()
         return node
 
-    def make(  # noqa: PLR0913 - every knob has a default
+    def make(
         self,
         role: str,
         *,
