@@ -14,8 +14,8 @@ from pathlib import Path
 
 import uvloop
 
-from bench.client import Streams, Target, percentile, requests_per_s, streams
-from support.processes import NodeProcess, Nodes, free_ports
+from bench.client import Refused, Streams, Target, percentile, requests_per_s, streams
+from support.processes import NodeFailed, NodeProcess, Nodes, free_ports
 
 PROJECT = "bench"
 EVENTS = 50
@@ -158,7 +158,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description="What the network costs beside the direct way.")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each throughput run; others scale with it")
     options = parser.parse_args()
-    rows = uvloop.run(measure(options.seconds))
+    try:
+        rows = uvloop.run(measure(options.seconds))
+    except (Refused, NodeFailed) as error:
+        sys.exit(f"bench: {error}")
     print(
         f"\n{os.cpu_count()} cores, shared by client, model server, Input and Worker; all of it Python but the core\n"
     )

@@ -7,6 +7,7 @@ one small completion. The path says how many events and how many milliseconds ap
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -37,6 +38,12 @@ async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(body=COMPLETION, content_type="application/json")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
+    with contextlib.suppress(ConnectionResetError):  # the client left, which is no news here
+        await stream(request, response)
+    return response
+
+
+async def stream(request: web.Request, response: web.StreamResponse) -> None:
     loop = asyncio.get_running_loop()
     due_s = loop.time()
     for index in range(int(request.match_info["events"])):
@@ -47,7 +54,6 @@ async def answer(request: web.Request) -> web.StreamResponse:
         await response.write(EVENT % time.monotonic_ns())
     await response.write(DONE)
     await response.write_eof()
-    return response
 
 
 async def serve(port: int) -> None:

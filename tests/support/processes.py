@@ -31,6 +31,8 @@ READY_TIMEOUT_S = 30.0
 SEEN_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 POLL_S = 0.03
+LOG_LINES = 40
+"""Of each node, in the message of a failure."""
 
 
 class NodeFailed(AssertionError):
@@ -70,6 +72,10 @@ class NodeProcess:
         """Everything the process wrote to its output and error, over all its starts."""
         path = self.folder / "output.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def last_lines(self) -> str:
+        """Return the end of the log, for messages."""
+        return "\n".join(self.log.splitlines()[-LOG_LINES:])
 
     @property
     def pid(self) -> int:
@@ -114,7 +120,7 @@ class NodeProcess:
             while True:
                 if not self.running:
                     status = self.process.returncode if self.process else None
-                    raise NodeFailed(f"{self.name} ended with {status}\n{self.log}")
+                    raise NodeFailed(f"{self.name} ended with {status}\n{self.last_lines()}")
                 with contextlib.suppress(aiohttp.ClientError):
                     async with session.get(f"{self.api}/id") as answer:
                         if answer.status == 200:
@@ -132,7 +138,7 @@ class NodeProcess:
         except TimeoutError:
             self.process.kill()
             await self.process.wait()
-            raise NodeFailed(f"{self.name} did not stop within {STOP_TIMEOUT_S} s\n{self.log}") from None
+            raise NodeFailed(f"{self.name} did not stop within {STOP_TIMEOUT_S} s\n{self.last_lines()}") from None
 
     async def kill(self) -> None:
         """End the process with SIGKILL."""
@@ -288,4 +294,4 @@ async def _deadline(seconds: float, what: str, nodes: Iterable[NodeProcess]) -> 
 
 
 def _logs(nodes: Iterable[NodeProcess]) -> str:
-    return "\n".join(f"--- {node.name}\n{node.log}" for node in nodes)
+    return "\n".join(f"--- {node.name}\n{node.last_lines()}" for node in nodes)
