@@ -7,6 +7,7 @@ inference is closed unless the configuration opens it. A browser page of another
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit
@@ -17,6 +18,9 @@ from aicn.api.caller import Caller
 from aicn.api.errors import ApiError, Code
 
 _FORBIDDEN = 403
+
+_ADDRESSES_REMEMBERED = 256
+"""Parsing an address costs as much as all other checks together; most callers come again."""
 
 
 class AccessGate:
@@ -86,6 +90,7 @@ def _host_name(authority: str) -> str:
     return authority.partition(":")[0]
 
 
+@functools.lru_cache(maxsize=_ADDRESSES_REMEMBERED)
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
@@ -94,6 +99,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
+@functools.lru_cache(maxsize=_ADDRESSES_REMEMBERED)
 def _is_loopback(text: str) -> bool:
     try:
         address = ipaddress.ip_address(text)

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aicn.api.access import AccessGate
 from aicn.api.chat import ChatEndpoint
@@ -47,6 +47,8 @@ def routes(network: NetworkRoutes, projects: ProjectRoutes, router: Router, *, c
         return Route(f"{PREFIX}/{path}", JsonEndpoint(handler), methods=["POST"])
 
     return [
+        Route(CHAT_PROXY_PATH, ChatEndpoint(router, proxy=True, enabled=collects), methods=["POST"]),
+        Route(CHAT_PATH, ChatEndpoint(router, proxy=False), methods=["POST"]),
         get("id", network.id),
         get("peers", network.peers),
         get("rendezvous/peers", network.rendezvous_peers),
@@ -60,15 +62,18 @@ def routes(network: NetworkRoutes, projects: ProjectRoutes, router: Router, *, c
         post("ai/model/unregister", projects.unregister_model),
         post("ai/project/register", projects.register_project),
         post("ai/project/unregister", projects.unregister_project),
-        Route(CHAT_PATH, ChatEndpoint(router, proxy=False), methods=["POST"]),
-        Route(CHAT_PROXY_PATH, ChatEndpoint(router, proxy=True, enabled=collects), methods=["POST"]),
     ]
 
 
 def build_app(all_routes: list[Route], *, open_inference: bool, allowed_hosts: Collection[str]) -> ASGIApp:
     """Return the application: the routes behind the access gate, every failure as JSON."""
     app = Starlette(routes=all_routes, exception_handlers={HTTPException: _http_error})
-    return AccessGate(app, public_paths=PUBLIC_PATHS, open_inference=open_inference, allowed_hosts=allowed_hosts)
+    return AccessGate(
+        _InferenceFirst(all_routes, app),
+        public_paths=PUBLIC_PATHS,
+        open_inference=open_inference,
+        allowed_hosts=allowed_hosts,
+    )
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -78,3 +83,15 @@ async def _http_error(request: Request, error: Exception) -> Response:
     )
     headers = error.headers if isinstance(error, HTTPException) else None
     return JSONResponse({"code": int(Code.UNSUPPORTED), "message": text}, status, headers=headers)
+
+
+class _InferenceFirst:
+    """Takes inference past the middleware and the list of routes, which cost it more than its own work does."""
+
+    def __init__(self, all_routes: list[Route], app: ASGIApp) -> None:
+        self._direct = {route.path: route.app for route in all_routes if isinstance(route.endpoint, ChatEndpoint)}
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        direct = self._direct.get(scope.get("path", "")) if scope.get("method") == "POST" else None
+        await (direct or self._app)(scope, receive, send)

@@ -15,15 +15,13 @@ from aicn.errors import AicnError, UsageError
 
 OK: Final = 0
 FAILED: Final = 1
-"""Something that was asked for could not be done."""
+"""Something that was asked for could not be done, or nobody read to the end what it printed."""
 USAGE: Final = 2
 """The command line was not understood."""
 BUG: Final = 70
 """An error that nobody foresaw; EX_SOFTWARE of BSD's sysexits."""
 INTERRUPTED: Final = 130
 """Ended by Ctrl-C before it was done, as shells report it: 128 + SIGINT."""
-UNREAD: Final = 141
-"""Whoever read the output went away, as shells report it: 128 + SIGPIPE."""
 
 DEBUG_VARIABLE: Final = "AICN_DEBUG"
 """Set to 1 to see tracebacks on standard error."""

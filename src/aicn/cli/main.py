@@ -49,7 +49,7 @@ def run_words(words: Sequence[str]) -> int:
         return exits.INTERRUPTED
     except BrokenPipeError:
         exits.drop_output()
-        return exits.UNREAD
+        return exits.FAILED
     except Exception as error:  # noqa: BLE001 - the last one who can tell
         return exits.report(error)
     return status if isinstance(status, int) else exits.OK

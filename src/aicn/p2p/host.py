@@ -203,6 +203,14 @@ class Stream(Protocol):
         """
         ...
 
+    async def finish(self, data: bytes) -> None:
+        """Hand over the last bytes and close: `write`, then `close`, in one step that the network takes as one.
+
+        Raises:
+            StreamReset: the stream was reset or its connection was lost.
+        """
+        ...
+
     async def close_write(self) -> None:
         """Send all that was written, then end this half. The other half stays readable."""
         ...

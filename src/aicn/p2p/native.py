@@ -113,14 +113,26 @@ class NativeStream:
         except _native.CoreError as error:
             raise _error(*error.args) from None
 
+    async def finish(self, data: bytes) -> None:
+        """Hand over the last bytes and close; the core sends them with the end of the stream."""
+        native = self._native
+        sent = 0
+        try:
+            while (sent := sent + native.write_end(data, sent)) < len(data):
+                await self._host.operation(native.start_writable)
+        except _native.CoreError as error:
+            raise _error(*error.args) from None
+        self._closed = True
+
     async def close_write(self) -> None:
         """Send all that was written, then end this half."""
         await self._host.operation(self._native.start_close_write)
 
     async def close(self) -> None:
         """End both halves; the core sends what was written, and is not waited for."""
-        self._closed = True
-        self._native.begin_close()
+        if not self._closed:
+            self._closed = True
+            self._native.begin_close()
 
     def reset(self) -> None:
         """End both halves at once, in error; nothing after `close`."""

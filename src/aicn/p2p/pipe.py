@@ -106,6 +106,11 @@ class PipeStream:
             finally:
                 half.writable = None
 
+    async def finish(self, data: bytes) -> None:
+        """Hand over the last bytes and close."""
+        await self.write(data)
+        await self.close()
+
     async def close_write(self) -> None:
         """End this half."""
         if self._out.broken:

@@ -17,6 +17,7 @@ from aicn import defaults
 from aicn.backends import BackendClient, BackendReply
 from aicn.errors import (
     AicnError,
+    BackendBroken,
     BackendError,
     BackendTimeout,
     BackendUnreachable,
@@ -82,7 +83,6 @@ class ChatProxyServer:
             model = self._registry.find(query.project, query.model, query.cid)
             with self._registry.in_flight.reserve(model):
                 await self._forward(exchange, head, model, query.rest)
-            await stream.close()
         except (StreamReset, TruncatedFrame):
             _log.debug("peer %s cancelled its request", stream.peer)
             stream.reset()
@@ -167,18 +167,23 @@ class _Exchange:
         await self._send_answer(reply, encode_response_head(head))
 
     async def _send_answer(self, reply: BackendReply, head: bytes) -> None:
-        write = self._stream.write
         self._answered = True
-        if reply.length_bytes is not None:
-            # A JSON answer is ready when its head is: one write carries both.
-            await write(head + await reply.read_some())
+        if reply.length_bytes is None:
+            await self._stream.write(head)
             while part := await reply.read_some():
-                await write(part)
+                await self._stream.write(encode_chunk(part))
+            await self._stream.finish(LAST_CHUNK)
             return
-        await write(head)
-        while part := await reply.read_some():
-            await write(encode_chunk(part))
-        await write(LAST_CHUNK)
+        # A JSON answer is ready when its head is: one write carries both, and the end of the stream.
+        left = reply.length_bytes
+        part = await reply.read_some() if left else b""
+        data = head + part
+        while (left := left - len(part)) > 0:
+            await self._stream.write(data)
+            data = part = await reply.read_some()
+            if not part:
+                raise BackendBroken("the model server ended its answer before its declared length")
+        await self._stream.finish(data)
 
     async def refuse(self, error: AicnError) -> None:
         """Tell the peer why it gets no answer, if it understands that and nothing was sent; else reset."""
@@ -195,8 +200,7 @@ class _Exchange:
             (ERROR_HEADER, error.slug.encode()),
         )
         try:
-            await self._stream.write(encode_response_head(ResponseHead(status, b"", headers)) + body)
-            await self._stream.close()
+            await self._stream.finish(encode_response_head(ResponseHead(status, b"", headers)) + body)
         except StreamReset:
             self._stream.reset()
 
