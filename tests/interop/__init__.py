@@ -1,0 +1,1 @@
+"""Our node and peers built on go-libp2p, on one network."""
