@@ -44,7 +44,7 @@ const MAX_FAILED_PINGS: u32 = 2;
 /// How long closing connections may take at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long after a merge of connections our topics are announced anew: a peer of the reference must have noticed.
-const RESUBSCRIBE_AFTER: Duration = Duration::from_millis(1500);
+const RESUBSCRIBE_AFTER: Duration = Duration::from_secs(2);
 /// How often searches are looked through for callers that have gone.
 const SEARCH_TICK: Duration = Duration::from_millis(500);
 
@@ -84,6 +84,8 @@ pub(crate) struct Driver {
     failed_pings: HashMap<ConnectionId, u32>,
     external: HashSet<Multiaddr>,
     resubscribe_at: Option<Instant>,
+    /// Peers that lost one of several connections since the last time our topics were announced.
+    merged: HashSet<PeerId>,
 }
 
 impl Driver {
@@ -110,6 +112,7 @@ impl Driver {
             failed_pings: HashMap::new(),
             external: HashSet::new(),
             resubscribe_at: None,
+            merged: HashSet::new(),
         }
     }
 
@@ -212,6 +215,8 @@ impl Driver {
         if self.resubscribe_at.is_some_and(|at| at <= Instant::now()) {
             self.resubscribe_at = None;
             pubsub::resubscribe(&mut self.swarm.behaviour_mut().gossip, &self.config.topics);
+            self.wake_merged();
+            self.merged.clear();
         }
         self.discovery.on_tick(&mut self.swarm.behaviour_mut().kad, &self.snapshot.read().book);
     }
@@ -237,6 +242,7 @@ impl Driver {
                 let subscribers = self.snapshot.read().topic_peers.get(&topic).map_or(0, Vec::len);
                 let gossip = &mut self.swarm.behaviour_mut().gossip;
                 answer(reply, pubsub::publish(gossip, self.config.flood_publish, subscribers, &topic, data));
+                self.wake_merged();
             }
             Command::Provide { key, reply } => {
                 self.discovery.provide(&mut self.swarm.behaviour_mut().kad, key, reply);
@@ -252,6 +258,14 @@ impl Driver {
             Command::Panic => panic!("asked to panic by a test"),
         }
         ControlFlow::Continue(())
+    }
+
+    /// The gossip handler of a second connection sleeps through new messages until it has sent its first one: it
+    /// waits for its queue only while it has a stream, and opens one only if it finds the queue filled.
+    fn wake_merged(&mut self) {
+        for peer in &self.merged {
+            self.swarm.behaviour_mut().streams.wake(*peer);
+        }
     }
 
     fn open(&mut self, request: OpenRequest) {
@@ -302,6 +316,7 @@ impl Driver {
         match event {
             BehaviourEvent::Streams(streams::Event::Merged(peer)) => {
                 log::debug!("one of several connections to {peer} was given up");
+                self.merged.insert(peer);
                 self.resubscribe_at.get_or_insert_with(|| Instant::now() + RESUBSCRIBE_AFTER);
             }
             BehaviourEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {

@@ -45,8 +45,9 @@ const REMEMBERED: Duration = Duration::from_secs(120);
 /// Messages that wait for one slow peer; the rest is dropped for it.
 const QUEUED_MESSAGES: usize = 1024;
 
-/// How long a message may wait for a slow peer.
-const QUEUED_FOR: Duration = Duration::from_secs(10);
+/// How long a message may wait for a slow peer. Longer than the time between two pings: a handler of the crate that
+/// has lost its stream notices a new message only when something else happens on its connection.
+const QUEUED_FOR: Duration = Duration::from_secs(60);
 
 /// How long peers keep us out of their mesh after `resubscribe`; the shortest they take.
 const RESUBSCRIBE_BACKOFF: Duration = Duration::from_secs(1);

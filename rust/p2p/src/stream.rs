@@ -91,6 +91,26 @@ pub(crate) struct State {
     pub(crate) broken: Option<Broken>,
     /// The task is over.
     pub(crate) done: bool,
+    /// Called once, when there is something to read or an end.
+    on_readable: Option<Hook>,
+    /// Called once, when there is room to write or an end.
+    on_writable: Option<Hook>,
+}
+
+/// What a caller without a runtime leaves behind instead of waiting.
+type Hook = Box<dyn FnOnce() + Send>;
+
+impl State {
+    /// Whether a reader has anything to find.
+    fn is_readable(&self) -> bool {
+        !self.read.is_empty() || self.read_ended || self.broken.is_some() || self.discard
+    }
+
+    /// Whether a writer has room, or an error to find.
+    fn is_writable(&self) -> bool {
+        let room = self.write.len() + self.taken < STREAM_BUFFER_BYTES;
+        room || self.broken.is_some() || self.write_half != Half::Open
+    }
 }
 
 impl Stream {
@@ -153,12 +173,36 @@ impl Stream {
             tokio::pin!(changed);
             changed.as_mut().enable();
             {
-                let state = shared.lock();
-                if !state.read.is_empty() || state.read_ended || state.broken.is_some() || state.discard {
+                if shared.lock().is_readable() {
                     return;
                 }
             }
             changed.await;
+        }
+    }
+
+    /// Call `hook` once, as soon as `try_read` has something else to say than `Empty`; at once if it has already.
+    ///
+    /// Costs no task and no wake-up of the runtime, unlike `readable`. A hook replaces the one before it. It is
+    /// called from any thread and must neither wait nor touch the stream.
+    pub fn on_readable(&self, hook: Box<dyn FnOnce() + Send>) {
+        let mut state = self.owner.shared.lock();
+        if state.is_readable() {
+            drop(state);
+            hook();
+        } else {
+            state.on_readable = Some(hook);
+        }
+    }
+
+    /// Call `hook` once, as soon as `try_write` takes at least one byte or fails; as `on_readable` does.
+    pub fn on_writable(&self, hook: Box<dyn FnOnce() + Send>) {
+        let mut state = self.owner.shared.lock();
+        if state.is_writable() {
+            drop(state);
+            hook();
+        } else {
+            state.on_writable = Some(hook);
         }
     }
 
@@ -238,7 +282,7 @@ impl Stream {
             }
         }
         shared.task.wake();
-        shared.readable.notify_waiters();
+        shared.notify_readable();
         loop {
             let changed = shared.writable.notified();
             tokio::pin!(changed);
@@ -289,11 +333,20 @@ impl Shared {
     /// Tell whoever waits for bytes, or for an end.
     pub(crate) fn notify_readable(&self) {
         self.readable.notify_waiters();
+        // Bound first: the lock must be free before a hook runs.
+        let hook = self.lock().on_readable.take();
+        if let Some(hook) = hook {
+            hook();
+        }
     }
 
     /// Tell whoever waits for room, or for an end.
     pub(crate) fn notify_writable(&self) {
         self.writable.notify_waiters();
+        let hook = self.lock().on_writable.take();
+        if let Some(hook) = hook {
+            hook();
+        }
     }
 
     /// Mark the stream broken and tell everybody.
@@ -306,8 +359,8 @@ impl Shared {
             state.write = BytesMut::new();
             state.taken = 0;
         }
-        self.readable.notify_waiters();
-        self.writable.notify_waiters();
+        self.notify_readable();
+        self.notify_writable();
     }
 
     /// Reset from here. A stream that is being closed survives the loss of its handles, not a `reset`.
@@ -322,8 +375,8 @@ impl Shared {
             state.write = BytesMut::new();
         }
         self.task.wake();
-        self.readable.notify_waiters();
-        self.writable.notify_waiters();
+        self.notify_readable();
+        self.notify_writable();
     }
 
     fn gone(&self, state: &State) -> Error {
@@ -353,6 +406,8 @@ pub(crate) fn pair(peer: PeerId, protocol: String, relayed: bool) -> (Stream, Ar
             write_lost: false,
             broken: None,
             done: false,
+            on_readable: None,
+            on_writable: None,
         }),
         task: AtomicWaker::new(),
         readable: Notify::new(),

@@ -28,7 +28,7 @@ use crate::{
     command::OpenRequest,
     connections::{Connections, Entry},
     stream::{LiveStreams, Stream},
-    streams_handler::Handler,
+    streams_handler::{Handler, Instruction},
 };
 
 /// How long a connection that gives way stays open: long enough for what was begun on it at both ends.
@@ -51,7 +51,7 @@ pub(crate) struct Behaviour {
     connections: Connections,
     protocols: Arc<[StreamProtocol]>,
     inbound: mpsc::Sender<Stream>,
-    actions: VecDeque<ToSwarm<Event, OpenRequest>>,
+    actions: VecDeque<ToSwarm<Event, Instruction>>,
     /// Of connections that are being established.
     fresh: HashMap<ConnectionId, Arc<LiveStreams>>,
     /// Whether connections give way.
@@ -81,12 +81,23 @@ impl Behaviour {
         self.actions.push_back(ToSwarm::NotifyHandler {
             peer_id: request.peer,
             handler: NotifyHandler::One(entry.id),
-            event: request,
+            event: Instruction::Open(request),
         });
         None
     }
 
-    /// The names of the connections of `peer`, the one to use first.
+    /// Let every handler of the best connection of `peer` have a look at its queues.
+    pub(crate) fn wake(&mut self, peer: PeerId) {
+        if let Some(entry) = self.connections.best(&peer) {
+            self.actions.push_back(ToSwarm::NotifyHandler {
+                peer_id: peer,
+                handler: NotifyHandler::One(entry.id),
+                event: Instruction::Wake,
+            });
+        }
+    }
+
+    /// The connection of `peer` that new streams use.
     pub(crate) fn preferred(&self, peer: &PeerId) -> Option<ConnectionId> {
         self.connections.best(peer).map(|entry| entry.id)
     }

@@ -66,6 +66,15 @@ impl OutboundUpgrade<libp2p::Stream> for Named {
     }
 }
 
+/// What the behaviour asks of a handler.
+#[derive(Debug)]
+pub(crate) enum Instruction {
+    /// Open a stream.
+    Open(OpenRequest),
+    /// Nothing, but let every handler of the connection have a look at its queues.
+    Wake,
+}
+
 /// The handler of one connection.
 pub(crate) struct Handler {
     peer: PeerId,
@@ -142,7 +151,7 @@ impl Handler {
 }
 
 impl ConnectionHandler for Handler {
-    type FromBehaviour = OpenRequest;
+    type FromBehaviour = Instruction;
     type ToBehaviour = Infallible;
     type InboundProtocol = Named;
     type OutboundProtocol = Named;
@@ -158,9 +167,13 @@ impl ConnectionHandler for Handler {
         true
     }
 
-    fn on_behaviour_event(&mut self, request: OpenRequest) {
-        // Bounded: the handle admits a fixed number of unanswered requests.
-        self.requests.push_back(request);
+    fn on_behaviour_event(&mut self, instruction: Instruction) {
+        match instruction {
+            // Bounded: the handle admits a fixed number of unanswered requests.
+            Instruction::Open(request) => self.requests.push_back(request),
+            // That this was delivered is what wakes the connection.
+            Instruction::Wake => {}
+        }
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Named, OpenRequest, Infallible>> {
