@@ -101,7 +101,7 @@ $(PACKAGES): requirements/dev.txt requirements/model.txt
 $(NATIVE): $(PACKAGES) $(RUST_SOURCES) pyproject.toml $(if $(BINARY),,build-always)
 	@requirements/setup.sh rust
 	@$(say) 'Building the native core (two or three minutes the first time)'
-	@VIRTUAL_ENV='$(CURDIR)/$(VENV)' $(BIN)/maturin develop --release --locked
+	@VIRTUAL_ENV='$(CURDIR)/$(VENV)' PIP_QUIET=1 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/maturin develop --release --locked
 	@mkdir -p $(STAMPS) && touch $@
 
 .PHONY: build-always
