@@ -3,6 +3,25 @@
 from collections.abc import Callable
 from typing import Any, final
 
+__all__ = [
+    "CONNECTED",
+    "DISCONNECTED",
+    "DONE",
+    "ENDED",
+    "ERROR_KINDS",
+    "FAILED",
+    "GOSSIP",
+    "IDENTIFIED",
+    "INBOUND",
+    "LOGS",
+    "LOST",
+    "SUBSCRIBED",
+    "CoreError",
+    "NativeStream",
+    "Node",
+    "set_log_level",
+]
+
 DONE: int
 FAILED: int
 INBOUND: int
