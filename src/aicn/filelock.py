@@ -16,7 +16,11 @@ _POLL_S: Final = 0.01
 if sys.platform == "win32":
     import msvcrt
 
+    _FAR: Final = 1 << 30
+    """Windows locks bytes, and nobody else may read a locked one: lock one behind whatever is noted."""
+
     def _try_lock(descriptor: int) -> bool:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -86,7 +90,8 @@ class FileLock:
         """Leave `text` in the locked file, for whoever finds it locked."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, text.encode(), 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, text.encode())
 
     def release(self) -> None:
         """Let go. Safe to call again."""

@@ -66,7 +66,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(path: Path) -> None:
     folder = path.parent
     moments = random.Random(7)  # noqa: S311 - the same moments each time, as far as a machine allows
     acknowledged = 0
-    for _ in range(25):
+    for _ in range(20):
         process = start(path, "one", 1_000_000)
         assert process.stdout is not None
         # After a random number of updates, and then somewhere inside the next ones.
@@ -98,16 +98,16 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(path: Path) -> None:
 
 
 def test_writers_at_once_lose_nothing(path: Path) -> None:
-    processes = [start(path, name, 40) for name in ("one", "two", "three")]
+    processes = [start(path, name, 30) for name in ("one", "two", "three")]
     for process in processes:
         process.communicate(timeout=60)
         assert process.returncode == 0
-    assert seen(path) == {name: list(range(40)) for name in ("one", "two", "three")}
+    assert seen(path) == {name: list(range(30)) for name in ("one", "two", "three")}
     assert ConfigFile.load(path).config.identity.priv_key
 
 
 def test_a_reader_never_meets_half_a_file(path: Path) -> None:
-    process = start(path, "one", 300)
+    process = start(path, "one", 150)
     reads = 0
     while process.poll() is None:
         ConfigFile.load(path)
@@ -116,4 +116,4 @@ def test_a_reader_never_meets_half_a_file(path: Path) -> None:
         process.stdout.readline()
     process.communicate()
     assert process.returncode == 0
-    assert reads > 50
+    assert reads > 30
