@@ -23,10 +23,11 @@ from aicn.p2p.host import (
     StreamHandler,
 )
 from aicn.p2p.native import NativeHost
-from interop.oracle import PATIENCE_S
+from interop.oracle_process import PATIENCE_S
 
 CHAT_PROXY: Final = "/chat-proxy/0.0.1"
 TOPIC: Final = "DeepBrainChain"
+POLL_S: Final = 0.005
 
 Told = TypeVar("Told", GossipMessage, PeerIdentified, PeerSubscribed, PeerDisconnected)
 
@@ -131,9 +132,22 @@ class OurHost:
         if peer not in self.host.topic_peers(TOPIC):
             await self.heard(PeerSubscribed, lambda event: event.peer == peer)
 
+    async def disconnected(self, peer: PeerId) -> None:
+        """Wait until the last connection to `peer` is gone."""
+        await self.heard(PeerDisconnected, lambda event: event.peer == peer)
+
     async def identified(self, peer: PeerId) -> PeerIdentity:
         """Return what `peer` said of itself, once it has."""
         known = self.host.identity(peer)
         if known is not None:
             return known
         return (await self.heard(PeerIdentified, lambda event: event.identity.peer == peer)).identity
+
+    async def eventually(self, what: str, check: Callable[[], bool]) -> None:
+        """Wait until `check` holds; for state that no event tells of."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not check():
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise AssertionError(f"never came true: {what}") from None
