@@ -53,11 +53,8 @@ impl NativeStream {
 
     /// Complete `op` when `try_read` has something to say.
     fn start_readable(&self, op: u64) {
-        let stream = self.stream.clone();
-        self.ops.start(op, async move {
-            stream.readable().await;
-            Payload::Unit
-        });
+        let ops = self.ops.clone();
+        self.stream.on_readable(Box::new(move || ops.complete(op, Payload::Unit)));
     }
 
     /// Take `data` from `start` on, as much as there is room for; return how much that was.
@@ -78,11 +75,8 @@ impl NativeStream {
 
     /// Complete `op` when `try_write` has room.
     fn start_writable(&self, op: u64) {
-        let stream = self.stream.clone();
-        self.ops.start(op, async move {
-            stream.writable().await;
-            Payload::Unit
-        });
+        let ops = self.ops.clone();
+        self.stream.on_writable(Box::new(move || ops.complete(op, Payload::Unit)));
     }
 
     /// Complete `op` when all that was written, and the end of this half, has been sent.
