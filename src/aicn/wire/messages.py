@@ -6,9 +6,6 @@ field left at its default is not written, as in all of proto3. `make proto` rege
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
@@ -19,6 +16,7 @@ from google.protobuf.message import Message as ProtobufMessage
 from aicn import defaults
 from aicn.errors import MalformedMessage
 from aicn.wire import protocol_pb2
+from aicn.wire.shapes import fill, read
 
 
 class MessageType(IntEnum):
@@ -297,7 +295,7 @@ def encode_message(message: Message) -> bytes:
         MalformedMessage: a number does not fit its field, or the payload is longer than gossip carries.
     """
     encoded = protocol_pb2.Message()
-    _fill(encoded, message)
+    fill(encoded, message)
     return _serialized(encoded)
 
 
@@ -315,7 +313,7 @@ def decode_message(data: bytes) -> Message:
         type_ = MessageType(decoded.type)
     except ValueError:
         raise MalformedMessage(f"message type {decoded.type} is unknown") from None
-    header: Header = _read(decoded.header, Header, _Budget())
+    header = read(decoded.header, Header)
     return Message(header, type_, decoded.body, decoded.result_code, decoded.result_message)
 
 
@@ -329,7 +327,7 @@ def encode_body(body: Body) -> bytes:
     encoded: Any = wrapper()
     inner = encoded.req if isinstance(body, request) else encoded.res
     inner.SetInParent()
-    _fill(inner, body)
+    fill(inner, body)
     return _serialized(encoded)
 
 
@@ -346,7 +344,7 @@ def decode_body(type_: MessageType, data: bytes) -> Body:
     if which is None:
         raise MalformedMessage(f"the body of a message of type {type_.name} is neither request nor response")
     kind = request if which == "req" else response
-    body: Body = _read(getattr(decoded, which), kind, _Budget())
+    body: Body = read(getattr(decoded, which), kind)
     return body
 
 
@@ -367,72 +365,3 @@ def _serialized(message: Any) -> bytes:
     if len(data) > defaults.GOSSIP_MAX_BYTES:
         raise MalformedMessage(f"a message of {len(data)} bytes is longer than {defaults.GOSSIP_MAX_BYTES} bytes")
     return data
-
-
-class _Budget:
-    """Bounds the values that are made of one message: a megabyte of empty parts is half a million of them."""
-
-    __slots__ = ("_left",)
-
-    def __init__(self) -> None:
-        self._left = defaults.GOSSIP_MAX_PARTS
-
-    def take(self, parts: int) -> None:
-        self._left -= parts
-        if self._left < 0:
-            raise MalformedMessage(f"a message has more than {defaults.GOSSIP_MAX_PARTS} parts")
-
-
-_Field = tuple[str, Any, bool]
-"""Name, class of the part (None for a plain value), and whether there are many."""
-
-_FIELDS: Final[dict[type[Any], tuple[_Field, ...]]] = {}
-
-
-def _fields(kind: type[Any]) -> tuple[_Field, ...]:
-    """Return the fields of a dataclass; worked out once for each."""
-    found = _FIELDS.get(kind)
-    if found is None:
-        found = _FIELDS[kind] = tuple(_field(name, hint) for name, hint in typing.get_type_hints(kind).items())
-    return found
-
-
-def _field(name: str, hint: Any) -> _Field:
-    many = typing.get_origin(hint) is tuple
-    if many or isinstance(hint, types.UnionType):
-        hint = typing.get_args(hint)[0]
-    return name, hint if dataclasses.is_dataclass(hint) else None, many
-
-
-def _fill(into: Any, value: Any) -> None:
-    """Copy the fields of a dataclass into the protobuf message of the same shape."""
-    try:
-        for name, part, many in _fields(type(value)):
-            content = getattr(value, name)
-            if many and part is not None:
-                for each in content:
-                    _fill(getattr(into, name).add(), each)
-            elif many:
-                getattr(into, name).extend(content)
-            elif part is None:
-                setattr(into, name, content)
-            elif content is not None:
-                getattr(into, name).SetInParent()
-                _fill(getattr(into, name), content)
-    except (ValueError, TypeError) as error:
-        raise MalformedMessage(f"a value does not fit its field: {error}") from error
-
-
-def _read(message: Any, kind: type[Any], budget: _Budget) -> Any:
-    """Build the dataclass of the same shape as a protobuf message."""
-    values: dict[str, Any] = {}
-    for name, part, many in _fields(kind):
-        content = getattr(message, name)
-        if many:
-            budget.take(len(content))
-            values[name] = tuple(content) if part is None else tuple(_read(each, part, budget) for each in content)
-        elif part is None:
-            values[name] = content
-        else:
-            values[name] = _read(content, part, budget) if message.HasField(name) else None
-    return kind(**values)
