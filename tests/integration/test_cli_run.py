@@ -98,9 +98,12 @@ async def test_a_signal_ends_it_cleanly(path: Path, number: signal.Signals) -> N
     assert "stopping; ask again to stop at once" in (path.parent / "host.log").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("hanging", ["await asyncio.Event().wait()", "import time; time.sleep(600)"])
 @pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)])
-async def test_a_second_signal_ends_it_at_once(path: Path, numbers: tuple[signal.Signals, signal.Signals]) -> None:
-    body = "await stop.wait(); print('hanging', flush=True); await asyncio.Event().wait()"
+async def test_a_second_signal_ends_it_at_once(
+    path: Path, numbers: tuple[signal.Signals, signal.Signals], hanging: str
+) -> None:
+    body = f"await stop.wait(); print('hanging', flush=True); {hanging}"
     async with fake(path, body) as process:
         process.send_signal(numbers[0])
         assert process.stdout is not None

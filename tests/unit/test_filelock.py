@@ -74,7 +74,9 @@ def test_holding_lets_go_whatever_happens(target: Path) -> None:
         fail()
     with hold(target, 0, refuse), pytest.raises(TimeoutError, match="taken"), hold(target, 0, refuse):
         pytest.fail("held twice")
-    assert FileLock(target).acquire()
+    lock = FileLock(target)
+    assert lock.acquire()
+    lock.release()
 
 
 def test_what_the_holder_notes_can_be_read(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -48,9 +49,11 @@ def report(error: Exception, *, prefix: str = "aicn: ") -> int:
     if status == BUG:
         where = f"the log {log} has the details" if log else f"set {DEBUG_VARIABLE}=1 to see where"
         sentence = f"unexpected error: {sentence}; {where}, please report it"
-    if os.environ.get(DEBUG_VARIABLE) == "1":
-        traceback.print_exception(error)
-    click.echo(f"{prefix}{_CONTROL.sub(' ', sentence)}", err=True)
+    # Where nobody listens any more, the status says enough.
+    with contextlib.suppress(OSError):
+        if os.environ.get(DEBUG_VARIABLE) == "1":
+            traceback.print_exception(error)
+        click.echo(f"{prefix}{_CONTROL.sub(' ', sentence)}", err=True)
     return status
 
 

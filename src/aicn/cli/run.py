@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -57,36 +57,41 @@ async def _serve(config_file: ConfigFile) -> None:
 
 @contextlib.contextmanager
 def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set `stop` at the first SIGINT or SIGTERM; end the process at the second."""
+    """Set `stop` at the first SIGINT or SIGTERM; end the process at the second, even if the loop hangs by then."""
     loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
 
     def asked() -> None:
-        if stop.is_set():
-            # The clean end hangs or is too slow for whoever asks; the store and the configuration stand any end.
-            logging.shutdown()
-            os._exit(exits.INTERRUPTED)
+        _let_go(loop, signals)
+        for one in signals:
+            signal.signal(one, _end)
         _log.info("stopping; ask again to stop at once")
         stop.set()
 
-    def from_handler(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(asked)
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    if sys.platform == "win32":  # its loop takes no signal handlers
-        before = [signal.signal(one, from_handler) for one in signals]
-        try:
-            yield
-        finally:
-            for one, old in zip(signals, before, strict=True):
-                signal.signal(one, old)
-    else:
-        for one in signals:
+    for one in signals:
+        if sys.platform == "win32":  # its loop takes no signal handlers
+            signal.signal(one, lambda *_: loop.call_soon_threadsafe(asked))
+        else:
             loop.add_signal_handler(one, asked)
-        try:
-            yield
-        finally:
-            for one in signals:
-                loop.remove_signal_handler(one)
+    try:
+        yield
+    finally:
+        # Once asked to stop, a signal ends the process up to its very end.
+        if not stop.is_set():
+            _let_go(loop, signals)
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, signals: Iterable[signal.Signals]) -> None:
+    for one in signals:
+        if sys.platform == "win32":
+            signal.signal(one, signal.SIG_DFL)
+        else:
+            loop.remove_signal_handler(one)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    # The clean end hangs or is too slow for whoever asks; the store and the configuration stand any end.
+    os._exit(exits.INTERRUPTED)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
