@@ -52,13 +52,10 @@ def test_other_uses_of_the_word_are_no_end(last: bytes) -> None:
 def test_event_longer_than_the_bound_is_passed_on_in_parts() -> None:
     events = EventStream()
     part = b"data: " + b"x" * (defaults.SSE_HELD_MAX_BYTES + 1)
-    assert events.feed(part) == part
-    assert events.broken_event
+    assert (events.feed(part), events.broken_event) == (part, True)
     assert events.feed(b"more") == b"more"
-    assert events.feed(b"end\n") == b"end\n"
-    assert events.broken_event
-    assert events.feed(b"\ndata: n") == b"\n"
-    assert not events.broken_event
+    assert (events.feed(b"end\n"), events.broken_event) == (b"end\n", True)
+    assert (events.feed(b"\ndata: n"), events.broken_event) == (b"\n", False)
     assert events.feed(b"\n\n") == b"data: n\n\n"
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def _candidate(
         pytest.param({"rtt_us": None}, {"rtt_us": defaults.RTT_UNKNOWN_US + STEP}, id="unknown before far"),
     ],
 )
-def test_better_comes_first(better: dict[str, int], worse: dict[str, int]) -> None:
+def test_better_comes_first(better: dict[str, Any], worse: dict[str, Any]) -> None:
     good, bad = _candidate("good", **better), _candidate("bad", **worse)
     # A tiebreak that favours the bad one must not matter.
     assert order([bad, good], count().__next__) == [good, bad]
