@@ -7,6 +7,7 @@ Sources: the multiaddr specification (protocol names and their values) and the l
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Callable
 
@@ -168,7 +169,8 @@ def host_port(addr: Multiaddr) -> tuple[str, int] | None:
 
 def _split(text: str) -> list[tuple[str, str]]:
     def fail(reason: str) -> AddressError:
-        return AddressError(f'failed to parse multiaddr "{text[:256]}": {reason}')
+        # Quoted so that whatever it holds stays on one line.
+        return AddressError(f"failed to parse multiaddr {json.dumps(text[:256])}: {reason}")
 
     if not text.startswith("/"):
         raise fail("must begin with /")
