@@ -24,10 +24,10 @@ from aicn.p2p.host import (
 )
 from aicn.p2p.native import NativeHost
 from interop.oracle_process import PATIENCE_S
+from interop.waiting import eventually
 
 CHAT_PROXY: Final = "/chat-proxy/0.0.1"
 TOPIC: Final = "DeepBrainChain"
-POLL_S: Final = 0.005
 
 Told = TypeVar("Told", GossipMessage, PeerIdentified, PeerSubscribed, PeerDisconnected)
 
@@ -143,11 +143,10 @@ class OurHost:
             return known
         return (await self.heard(PeerIdentified, lambda event: event.identity.peer == peer)).identity
 
-    async def eventually(self, what: str, check: Callable[[], bool]) -> None:
-        """Wait until `check` holds; for state that no event tells of."""
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while not check():
-                    await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            raise AssertionError(f"never came true: {what}") from None
+    async def knows(self, peer: PeerId) -> None:
+        """Wait until `peer` is known to listen to the topic, whatever was heard before."""
+        await eventually("a peer listens to the topic", lambda: peer in self.host.topic_peers(TOPIC))
+
+    async def forgets(self, peer: PeerId) -> None:
+        """Wait until there is no connection to `peer`."""
+        await eventually("the connection is gone", lambda: self.host.connection(peer) is None)

@@ -14,6 +14,7 @@ from interop.conftest import HostStart, OracleStart
 from interop.oracle import Oracle
 from interop.oracle_build import OracleFailed
 from interop.our_host import CHAT_PROXY, TOPIC, OurHost
+from interop.waiting import eventually
 
 PSK = bytes(range(32))
 OTHER_PSK = bytes(range(1, 33))
@@ -51,9 +52,29 @@ def keys(*, ours_first: bool) -> tuple[PrivateKey, PrivateKey]:
 
 async def settled(ours: OurHost, go: Oracle) -> None:
     """Wait until both sides hold one and the same connection."""
-    async with asyncio.timeout(30):
-        while len(ours.host.connections()) != 1 or len(await go.connections(ours.peer)) != 1:
-            await asyncio.sleep(0.005)
+
+    async def one_each() -> bool:
+        return len(ours.host.connections()) == 1 == len(await go.connections(ours.peer))
+
+    await eventually("one connection is left on each side", one_each)
+
+
+async def forgotten(ours: OurHost, go: Oracle) -> None:
+    """Wait until the Go side has nothing of ours left."""
+
+    async def nothing() -> bool:
+        return not await go.connections(ours.peer) and not await go.topic_peers()
+
+    await eventually("Go has forgotten us", nothing)
+
+
+async def subscribed(ours: OurHost, go: Oracle) -> None:
+    """Wait until each side knows that the other listens to the topic."""
+
+    async def go_knows() -> bool:
+        return ours.peer in await go.topic_peers()
+
+    await asyncio.gather(ours.knows(go.peer), eventually("Go knows of our subscription", go_knows))
 
 
 @pytest.mark.parametrize("ours_first", [True, False], ids=["our id is lower", "our id is higher"])
@@ -69,18 +90,13 @@ async def test_both_dial_at_once(
         await asyncio.gather(ours.host.connect(go.addr), go.connect(ours.addr))
         await settled(ours, go)
         ours_said, go_said = f"ours {number}".encode(), f"go {number}".encode()
-        await ours.eventually("we know of the subscription", lambda: go.peer in ours.host.topic_peers(TOPIC))
-        async with asyncio.timeout(30):
-            while ours.peer not in await go.topic_peers():
-                await asyncio.sleep(0.005)
+        await subscribed(ours, go)
         await asyncio.gather(ours.host.publish(TOPIC, ours_said), go.publish(go_said))
         heard, event = await asyncio.gather(ours.gossip(go_said), go.event("gossip", data=ours_said))
         assert (heard.source, event["from"]) == (go.peer, ours.peer)
         await settled(ours, go)
         await ours.host.disconnect(go.peer)
-        async with asyncio.timeout(30):
-            while await go.connections(ours.peer) or await go.topic_peers():
-                await asyncio.sleep(0.005)
+        await forgotten(ours, go)
 
 
 async def test_identify(start_host: HostStart, start_oracle: OracleStart) -> None:
@@ -126,7 +142,7 @@ async def test_ping_both_ways(start_host: HostStart, start_oracle: OracleStart) 
         connection = ours.host.connection(go.peer)
         return (connection.rtt_us or 0) if connection else 0
 
-    await ours.eventually("a round trip is measured", lambda: measured_us() > 0)
+    await eventually("a round trip is measured", lambda: measured_us() > 0)
     assert measured_us() < 1_000_000
 
 
