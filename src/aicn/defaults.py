@@ -252,3 +252,6 @@ INBOUND_STREAMS_MAX: Final = 4_096
 
 TASK_STOP_TIMEOUT_S: Final = 5.0
 """A background task gets this long to finish what it has begun when the node stops."""
+
+INTRODUCTION_GAP_S: Final = 5.0
+"""Between two heartbeats that are sent only because peers have come: they reach everybody, not just those."""

@@ -131,6 +131,8 @@ class Node:
         self._stops: dict[asyncio.Task[None], Callable[[], object]] = {}
         self._failed: asyncio.Future[None] | None = None
         self._stopping = False
+        self._introduction: asyncio.TimerHandle | None = None
+        self._introduced_s = float("-inf")
         self._dialer: Dialer | None = None
         self._known_peers: KnownPeers | None = None
 
@@ -268,6 +270,8 @@ class Node:
             _log.error("a part of the node failed: %s", error)
 
     async def _stop_tasks(self) -> None:
+        if self._introduction is not None:
+            self._introduction.cancel()
         tasks = list(self._tasks)
         for task in tasks:
             self._stops[task]()
@@ -291,12 +295,26 @@ class Node:
         if isinstance(event, HostEnded):
             self._fail(event.error)
         if isinstance(event, PeerSubscribed):
-            # Who has just come shall know at once what is served here, not an interval later.
-            self._heartbeater.poke()
+            self._introduce()
         if isinstance(event, PeerConnected) and self._known_peers is not None:
             self._known_peers.connected(event.connection)
         if self._dialer is not None:
             self._dialer.on_event(event)
+
+    def _introduce(self) -> None:
+        """Tell a newcomer soon what is served here, and not an interval later.
+
+        A heartbeat goes to everybody, so a crowd of newcomers gets one together, and none if there is nothing
+        to tell: with as many heartbeats as there are pairs of nodes, a large network would drown in them.
+        """
+        if self._introduction is None and self.registry.models():
+            wait_s = max(0.0, self._introduced_s + defaults.INTRODUCTION_GAP_S - self._clock.monotonic())
+            self._introduction = asyncio.get_running_loop().call_later(wait_s, self._introduce_now)
+
+    def _introduce_now(self) -> None:
+        self._introduction = None
+        self._introduced_s = self._clock.monotonic()
+        self._heartbeater.poke()
 
     async def _save_models(self, models: tuple[Model, ...]) -> None:
         await self._config_file.update(lambda raw: set_models(raw, models))

@@ -39,12 +39,13 @@ _IDENTITY_MULTIHASH: Final = b"\x00\x25"
 class PublicKey:
     """The public key of a node."""
 
-    __slots__ = ("_key", "_protobuf")
+    __slots__ = ("_key", "_peer_id", "_protobuf")
 
     def __init__(self, key: ec.EllipticCurvePublicKey) -> None:
         """Wrap a point of secp256k1."""
         self._key = key
         self._protobuf = _PUBLIC_PREFIX + key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+        self._peer_id = PeerId(base58_encode(_IDENTITY_MULTIHASH + self._protobuf))
 
     @classmethod
     def from_protobuf(cls, data: bytes) -> PublicKey:
@@ -73,7 +74,7 @@ class PublicKey:
     @property
     def peer_id(self) -> PeerId:
         """The peer id of whoever holds the private key."""
-        return PeerId(base58_encode(_IDENTITY_MULTIHASH + self._protobuf))
+        return self._peer_id
 
     @property
     def point(self) -> ec.EllipticCurvePublicKey:

@@ -1,0 +1,127 @@
+"""What only the native host can be asked: the core behind it, its panics, its overflows, its log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+
+from aicn import _native
+from aicn.errors import AicnError, CorePanicked, IdentityError, NetworkError
+from aicn.p2p import native
+from aicn.p2p.host import EventsLost, HostConfig, HostEnded, Stream
+from aicn.p2p.native import NativeHost
+from support.hosts import ANY_PORT, DEADLINE_S, PROTOCOL, TOPIC, HostMaker, Witness, until
+
+
+@pytest.fixture
+async def hosts() -> AsyncIterator[HostMaker]:
+    maker = HostMaker("native")
+    yield maker
+    async with asyncio.timeout(DEADLINE_S):
+        await maker.close()
+
+
+def _native_of(witness: Witness) -> NativeHost:
+    assert isinstance(witness.host, NativeHost)
+    return witness.host
+
+
+def test_every_error_of_the_core_has_a_class_of_ours() -> None:
+    assert set(native._ERRORS) == set(_native.ERROR_KINDS)
+    for kind in _native.ERROR_KINDS:
+        error = native._error(kind, "what happened")
+        assert isinstance(error, AicnError)
+        assert str(error) == "what happened"
+
+
+async def test_panic_of_an_operation_ends_that_operation_only(hosts: HostMaker) -> None:
+    one, other = await hosts.pair()
+    host = _native_of(one)
+    assert host._node is not None
+    with pytest.raises(CorePanicked, match="asked for by a test"):
+        async with asyncio.timeout(DEADLINE_S):
+            await host.operation(host._node.panic_for_test)
+    stream = await host.open_stream(other.peer, PROTOCOL)
+    await stream.close()
+
+
+async def test_panic_of_the_core_ends_every_call_and_is_told(hosts: HostMaker) -> None:
+    async def silent(stream: Stream) -> None:
+        await stream.read()
+        await stream.read()
+
+    one, other = await hosts.pair(silent)
+    host = _native_of(one)
+    assert host._node is not None
+    stream = await host.open_stream(other.peer, PROTOCOL)
+    await stream.write(b"x")
+    reading = asyncio.create_task(stream.read())
+    finding = asyncio.create_task(host.find_providers(b"\x12\x20" + b"k" * 32))
+    await asyncio.sleep(0)
+    host._node.panic_for_test(0)
+    async with asyncio.timeout(DEADLINE_S):
+        for waiting in (reading, finding):
+            with pytest.raises(NetworkError):
+                await waiting
+        await one.until(lambda: any(isinstance(event, HostEnded) for event in one.events))
+        with pytest.raises(CorePanicked):
+            await host.publish(TOPIC, b"x")
+        await host.close()
+
+
+async def test_wrong_key_is_refused_before_anything_starts() -> None:
+    with pytest.raises(IdentityError):
+        NativeHost(HostConfig(private_key=b"\x08\x02\x12\x20" + bytes(32), listen_addrs=(ANY_PORT,)))
+
+
+async def test_secrets_are_not_in_the_repr_of_the_configuration(hosts: HostMaker) -> None:
+    config = _native_of(hosts.make(psk=b"p" * 32))._config
+    assert repr(config.private_key) not in repr(config)
+    assert "pppp" not in repr(config)
+
+
+async def test_overflow_of_events_is_told_and_the_state_stays_right(hosts: HostMaker) -> None:
+    """Nobody drains while far more gossip arrives than all queues hold."""
+    one, other = await hosts.pair()
+    await one.until_subscribed(other.peer)
+    host = _native_of(other)
+    loop = asyncio.get_running_loop()
+    assert host._node is not None
+    loop.remove_reader(host._node.fd())  # as a loop that is busy with something else
+    for _ in range(12_000):
+        await one.host.publish(TOPIC, b"x")
+    await one.host.disconnect(other.peer)
+    await until(lambda: host.connections() == ())
+    loop.add_reader(host._node.fd(), host._drain)
+    host._drain()
+    await until(lambda: host.events_lost > 0)
+    assert any(isinstance(event, EventsLost) for event in other.events)
+    assert host.connection(one.peer) is None
+
+
+async def test_records_of_the_core_join_the_log(hosts: HostMaker, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "aicn.core"):
+        one, other = await hosts.pair()
+        await one.host.disconnect(other.peer)
+        await until(lambda: any(record.name == "aicn.core" for record in caplog.records))
+
+
+async def test_stream_that_is_forgotten_is_reset(hosts: HostMaker) -> None:
+    ended = asyncio.Event()
+
+    async def wait(stream: Stream) -> None:
+        try:
+            await stream.read()
+            await stream.read()
+        finally:
+            ended.set()
+
+    one, other = await hosts.pair(wait)
+    stream = await one.host.open_stream(other.peer, PROTOCOL)
+    await stream.write(b"x")
+    del stream
+    async with asyncio.timeout(DEADLINE_S):
+        await ended.wait()
