@@ -23,7 +23,7 @@ use crate::{
 struct Waiting {
     /// The dials that run for this peer on our behalf.
     running: HashSet<ConnectionId>,
-    connects: Vec<(ConnectionId, Reply<PeerId>)>,
+    connects: Vec<(ConnectionId, Multiaddr, Reply<PeerId>)>,
     opens: Vec<OpenRequest>,
 }
 
@@ -42,14 +42,27 @@ impl Dials {
         addr: Multiaddr,
         reply: Reply<PeerId>,
     ) {
+        if let Some(waiting) = self.peers.get_mut(&peer)
+            && let Some(id) = waiting.connects.iter().find(|(_, dialled, _)| *dialled == addr).map(|(id, ..)| *id)
+        {
+            waiting.connects.push((id, addr, reply));
+            // Those that gave up go, but the last one, which names the dial.
+            let keep = waiting.connects.len() - 1;
+            let mut at = 0;
+            waiting.connects.retain(|(.., reply)| {
+                at += 1;
+                at > keep || !reply.is_closed()
+            });
+            return;
+        }
         // Always, even while somebody dials this peer elsewhere: the caller named the place.
-        let opts = DialOpts::peer_id(peer).addresses(vec![addr]).condition(PeerCondition::Always).build();
+        let opts = DialOpts::peer_id(peer).addresses(vec![addr.clone()]).condition(PeerCondition::Always).build();
         let id = opts.connection_id();
         match swarm.dial(opts) {
             Ok(()) => {
                 let waiting = self.peers.entry(peer).or_default();
                 waiting.running.insert(id);
-                waiting.connects.push((id, reply));
+                waiting.connects.push((id, addr, reply));
             }
             Err(why) => answer(reply, Err(describe(&peer, &why))),
         }
@@ -86,7 +99,7 @@ impl Dials {
     /// A connection to `peer` stands: its callers are answered, and the requests that can now go out returned.
     pub(crate) fn on_connected(&mut self, peer: &PeerId) -> Vec<OpenRequest> {
         let Some(waiting) = self.peers.remove(peer) else { return Vec::new() };
-        for (_, reply) in waiting.connects {
+        for (_, _, reply) in waiting.connects {
             answer(reply, Ok(*peer));
         }
         waiting.opens
@@ -99,10 +112,10 @@ impl Dials {
             return;
         }
         let error = describe(peer, why);
-        let (failed, rest) = std::mem::take(&mut waiting.connects).into_iter().partition(|(dial, _)| *dial == id);
+        let (failed, rest) = std::mem::take(&mut waiting.connects).into_iter().partition(|(dial, ..)| *dial == id);
         waiting.connects = rest;
-        let failed: Vec<(ConnectionId, Reply<PeerId>)> = failed;
-        for (_, reply) in failed {
+        let failed: Vec<(ConnectionId, Multiaddr, Reply<PeerId>)> = failed;
+        for (_, _, reply) in failed {
             answer(reply, Err(error.clone()));
         }
         if waiting.running.is_empty() {

@@ -34,10 +34,12 @@ pub(crate) type Behaviour = kad::Behaviour<ProviderStore>;
 const MAX_PACKET_BYTES: usize = 4 << 20;
 /// Providers kept for one key; the crate's 20 would hide the 21st worker of a network.
 const MAX_PROVIDERS_PER_KEY: usize = 1000;
-/// Keys that this host provides.
-const MAX_PROVIDED_KEYS: usize = 1024;
+/// Keys with providers that this host keeps, its own among them.
+const MAX_PROVIDED_KEYS: usize = 16_384;
 /// How often provided keys are announced again. The reference forgets an advertisement after 3 h.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How long an announcement of another peer is believed: a few of those that are due may be missed.
+const BELIEVED_FOR: Duration = Duration::from_secs(4 * 60 * 60);
 /// How often the routing table is refreshed while there are peers.
 const BOOTSTRAP_EVERY: Duration = Duration::from_secs(5 * 60);
 /// How long one query may take; searches have their own, shorter time.
@@ -54,10 +56,13 @@ pub(crate) fn build(own: PeerId, name: StreamProtocol, mode: RoutingMode) -> Beh
         .set_max_packet_size(MAX_PACKET_BYTES)
         .set_query_timeout(QUERY_TIMEOUT)
         .set_provider_publication_interval(Some(ANNOUNCE_EVERY))
+        .set_provider_record_ttl(Some(BELIEVED_FOR))
         .set_periodic_bootstrap_interval((mode != RoutingMode::None).then_some(BOOTSTRAP_EVERY));
     let store = MemoryStoreConfig {
         max_providers_per_key: MAX_PROVIDERS_PER_KEY,
         max_provided_keys: MAX_PROVIDED_KEYS,
+        // Values are not used in this network; nobody needs to store any here.
+        max_records: 0,
         ..MemoryStoreConfig::default()
     };
     let mut behaviour = Behaviour::with_config(own, ProviderStore::new(own, store), config);

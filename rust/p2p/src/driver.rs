@@ -1,5 +1,7 @@
 //! The one task that owns the swarm.
 
+mod peers;
+
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, TcpListener},
@@ -12,11 +14,9 @@ use futures::StreamExt;
 use libp2p::{
     Multiaddr, PeerId,
     autonat::v1 as autonat,
-    core::ConnectedPoint,
     gossipsub, identify,
     kad::{self, Mode},
     multiaddr::Protocol,
-    ping,
     swarm::{ConnectionId, Swarm, SwarmEvent},
 };
 use tokio::{
@@ -32,15 +32,14 @@ use crate::{
     dials::Dials,
     discovery::Discovery,
     error::Error,
-    event::{Connection, Direction, Event, EventSender, PeerIdentity},
+    event::{Event, EventSender},
     handle::answer,
     pubsub,
+    reach::Circuits,
     snapshot::{Ended, Snapshot},
     streams,
 };
 
-/// Pings in a row that may fail before the connection counts as dead.
-const MAX_FAILED_PINGS: u32 = 2;
 /// How long closing connections may take at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long after a merge of connections our topics are announced anew: a peer of the reference must have noticed.
@@ -83,6 +82,7 @@ pub(crate) struct Driver {
     leaving: HashMap<PeerId, Vec<Reply<()>>>,
     failed_pings: HashMap<ConnectionId, u32>,
     external: HashSet<Multiaddr>,
+    circuits: Circuits,
     resubscribe_at: Option<Instant>,
     /// Peers that lost one of several connections since the last time our topics were announced.
     merged: HashSet<PeerId>,
@@ -111,6 +111,7 @@ impl Driver {
             leaving: HashMap::new(),
             failed_pings: HashMap::new(),
             external: HashSet::new(),
+            circuits: Circuits::default(),
             resubscribe_at: None,
             merged: HashSet::new(),
         }
@@ -126,7 +127,9 @@ impl Driver {
                 Error::ListenFailed(format!("cannot listen on {addr} ({why}): free the port or choose another address"))
             })?;
             // A relayed address comes when the relay agrees, if ever.
-            if !addr.iter().any(|part| part == Protocol::P2pCircuit) {
+            if Circuits::is_circuit(&addr) {
+                self.circuits.asked(id, addr);
+            } else {
                 silent.insert(id);
             }
         }
@@ -155,7 +158,7 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let mut closing = None;
         loop {
-            let due = [self.resubscribe_at, self.search_tick()].into_iter().flatten().min();
+            let due = [self.resubscribe_at, self.search_tick(), self.circuits.next()].into_iter().flatten().min();
             let timer = async move {
                 match due {
                     Some(at) => sleep_until(at).await,
@@ -217,6 +220,15 @@ impl Driver {
             pubsub::resubscribe(&mut self.swarm.behaviour_mut().gossip, &self.config.topics);
             self.wake_merged();
             self.merged.clear();
+        }
+        for addr in self.circuits.due() {
+            match self.swarm.listen_on(addr.clone()) {
+                Ok(id) => self.circuits.asked(id, addr),
+                Err(why) => {
+                    log::warn!("cannot ask for a relayed address at {addr}: {why}");
+                    self.circuits.refused(addr);
+                }
+            }
         }
         self.discovery.on_tick(&mut self.swarm.behaviour_mut().kad, &self.snapshot.read().book);
     }
@@ -301,7 +313,8 @@ impl Driver {
                 self.discovery.on_dialing(&mut self.swarm.behaviour_mut().kad, &peer);
             }
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => self.on_listeners_changed(),
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                self.circuits.closed(listener_id);
                 if let Err(why) = reason {
                     log::warn!("no longer listening on {addresses:?}: {why}");
                 }
@@ -329,128 +342,6 @@ impl Driver {
             BehaviourEvent::RelayClient(event) => log::debug!("relay: {event:?}"),
             BehaviourEvent::Relay(event) => log::debug!("relay service: {event:?}"),
             _ => {}
-        }
-    }
-
-    fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, first: bool) {
-        let remote = endpoint.get_remote_address().clone();
-        let addr = dialable(remote.clone(), &peer).unwrap_or(remote);
-        let direction = if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound };
-        let connection = Connection {
-            peer,
-            addr: addr.clone(),
-            direction,
-            relayed: endpoint.is_relayed(),
-            rtt: None,
-            conn_id: id.to_string(),
-        };
-        {
-            let mut tables = self.snapshot.write();
-            tables.connections.entry(peer).or_default().push(connection.clone());
-            if endpoint.is_dialer() {
-                tables.book.add(peer, [addr]);
-            }
-        }
-        self.order_connections(&peer);
-        if first {
-            self.events.send(Event::Connected(connection));
-        }
-        for request in self.dials.on_connected(&peer) {
-            self.open(request);
-        }
-    }
-
-    fn on_disconnected(&mut self, peer: PeerId, id: ConnectionId, last: bool) {
-        self.failed_pings.remove(&id);
-        {
-            let name = id.to_string();
-            let mut tables = self.snapshot.write();
-            if let Some(connections) = tables.connections.get_mut(&peer) {
-                connections.retain(|connection| connection.conn_id != name);
-            }
-            if last {
-                tables.connections.remove(&peer);
-                tables.identities.remove(&peer);
-                for peers in tables.topic_peers.values_mut() {
-                    peers.retain(|other| *other != peer);
-                }
-            }
-        }
-        if last {
-            self.events.send(Event::Disconnected(peer));
-            for reply in self.leaving.remove(&peer).into_iter().flatten() {
-                answer(reply, Ok(()));
-            }
-        } else {
-            self.order_connections(&peer);
-        }
-    }
-
-    /// Put the connection that new streams use first.
-    fn order_connections(&self, peer: &PeerId) {
-        if let Some(best) = self.swarm.behaviour().streams.preferred(peer).map(|id| id.to_string())
-            && let Some(connections) = self.snapshot.write().connections.get_mut(peer)
-        {
-            connections.sort_by_key(|connection| connection.conn_id != best);
-        }
-    }
-
-    fn on_identified(&mut self, peer: PeerId, id: ConnectionId, info: identify::Info) {
-        let name = id.to_string();
-        let mut tables = self.snapshot.write();
-        let Some(connections) = tables.connections.get(&peer) else { return };
-        // Loopback addresses of a peer on another machine would lead to this one.
-        let near = connections.iter().any(|c| c.conn_id == name && is_loopback(&c.addr));
-        let addrs: Vec<Multiaddr> = info
-            .listen_addrs
-            .into_iter()
-            .filter(|addr| near || !is_loopback(addr))
-            .filter_map(|addr| dialable(addr, &peer))
-            .take(64)
-            .collect();
-        let protocols: Vec<String> = info.protocols.iter().map(ToString::to_string).collect();
-        let identity = PeerIdentity {
-            peer,
-            protocol_version: info.protocol_version,
-            agent_version: info.agent_version,
-            protocols,
-            listen_addrs: addrs.clone(),
-            public_key: info.public_key.encode_protobuf(),
-        };
-        tables.book.add(peer, addrs.iter().rev().cloned());
-        let news = tables.identities.insert(peer, identity.clone()).as_ref() != Some(&identity);
-        drop(tables);
-        if identity.protocols.contains(&self.config.kad_protocol) {
-            for addr in addrs {
-                self.swarm.behaviour_mut().kad.add_address(&peer, addr);
-            }
-        }
-        if news {
-            self.events.send(Event::Identified(identity));
-        }
-    }
-
-    fn on_ping(&mut self, event: &ping::Event) {
-        match &event.result {
-            Ok(rtt) => {
-                self.failed_pings.remove(&event.connection);
-                let name = event.connection.to_string();
-                let mut tables = self.snapshot.write();
-                let connections = tables.connections.get_mut(&event.peer);
-                if let Some(connection) = connections.into_iter().flatten().find(|c| c.conn_id == name) {
-                    connection.rtt = Some(*rtt);
-                }
-            }
-            Err(ping::Failure::Unsupported) => {}
-            Err(why) => {
-                let failed = self.failed_pings.entry(event.connection).or_default();
-                *failed += 1;
-                if *failed >= MAX_FAILED_PINGS {
-                    log::info!("{} does not answer pings ({why}): its connection is closed", event.peer);
-                    self.failed_pings.remove(&event.connection);
-                    self.swarm.close_connection(event.connection);
-                }
-            }
         }
     }
 

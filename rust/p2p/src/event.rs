@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -12,6 +12,9 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::sync::mpsc;
 
 use crate::stream::Stream;
+
+/// Payload of the gossip that waits for the user.
+const MAX_GOSSIP_BYTES: usize = 16 << 20;
 
 /// Who dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,19 +111,30 @@ pub enum Event {
 pub struct Events {
     queue: mpsc::Receiver<Event>,
     lost: Arc<AtomicU64>,
+    gossip_bytes: Arc<AtomicUsize>,
 }
 
 impl Events {
     /// Wait for the next event; `None` once the host has ended and everything was received. Cancel-safe.
     pub async fn recv(&mut self) -> Option<Event> {
         if let Ok(event) = self.queue.try_recv() {
-            return Some(event);
+            return Some(self.taken(event));
         }
         // The queue is empty: what was dropped was dropped behind all that has been received.
         match self.lost.swap(0, Ordering::AcqRel) {
-            0 => self.queue.recv().await,
+            0 => {
+                let event = self.queue.recv().await?;
+                Some(self.taken(event))
+            }
             count => Some(Event::Lost { count }),
         }
+    }
+
+    fn taken(&self, event: Event) -> Event {
+        if let Event::Gossip(message) = &event {
+            self.gossip_bytes.fetch_sub(message.data.len(), Ordering::AcqRel);
+        }
+        event
     }
 }
 
@@ -146,15 +160,24 @@ impl Inbound {
 pub(crate) struct EventSender {
     queue: mpsc::Sender<Event>,
     lost: Arc<AtomicU64>,
+    gossip_bytes: Arc<AtomicUsize>,
     reserve: usize,
 }
 
 impl EventSender {
-    /// Queue `event`, or count it as lost. Gossip leaves the last slots to events about connections.
+    /// Queue `event`, or count it as lost. Gossip leaves the last slots to events about connections, and is bounded
+    /// in bytes too.
     pub(crate) fn send(&self, event: Event) {
-        let gossip = matches!(event, Event::Gossip(_));
-        let full = gossip && self.queue.capacity() <= self.reserve;
+        let bytes = if let Event::Gossip(message) = &event { Some(message.data.len()) } else { None };
+        let full = bytes.is_some_and(|bytes| {
+            let queued = self.gossip_bytes.load(Ordering::Acquire);
+            self.queue.capacity() <= self.reserve || queued + bytes > MAX_GOSSIP_BYTES
+        });
+        // Counted before it can be taken.
+        let bytes = bytes.unwrap_or_default();
+        self.gossip_bytes.fetch_add(bytes, Ordering::AcqRel);
         if full || self.queue.try_send(event).is_err() {
+            self.gossip_bytes.fetch_sub(bytes, Ordering::AcqRel);
             self.lost.fetch_add(1, Ordering::AcqRel);
         }
     }
@@ -163,6 +186,56 @@ impl EventSender {
 /// A bounded event queue whose last `reserve` slots gossip may not take.
 pub(crate) fn event_queue(slots: usize, reserve: usize) -> (EventSender, Events) {
     let (sender, receiver) = mpsc::channel(slots);
-    let lost = Arc::new(AtomicU64::new(0));
-    (EventSender { queue: sender, lost: lost.clone(), reserve }, Events { queue: receiver, lost })
+    let (lost, gossip_bytes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+    (
+        EventSender { queue: sender, lost: lost.clone(), gossip_bytes: gossip_bytes.clone(), reserve },
+        Events { queue: receiver, lost, gossip_bytes },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gossip(bytes: usize) -> Event {
+        let message =
+            GossipMessage { topic: "t".into(), source: PeerId::random(), seqno: [0; 8], data: vec![0; bytes] };
+        Event::Gossip(message)
+    }
+
+    fn next(events: &mut Events) -> Option<Event> {
+        futures::FutureExt::now_or_never(events.recv()).flatten()
+    }
+
+    #[test]
+    fn gossip_leaves_room_and_losses_are_told_once() {
+        let (sender, mut events) = event_queue(4, 2);
+        let peer = PeerId::random();
+        for _ in 0..3 {
+            sender.send(gossip(1));
+        }
+        for _ in 0..3 {
+            sender.send(Event::Disconnected(peer));
+        }
+        let mut seen = Vec::new();
+        while let Some(event) = next(&mut events) {
+            seen.push(event);
+        }
+        assert!(matches!(seen[..2], [Event::Gossip(_), Event::Gossip(_)]));
+        assert_eq!(seen[2..], [Event::Disconnected(peer), Event::Disconnected(peer), Event::Lost { count: 2 }]);
+    }
+
+    #[test]
+    fn gossip_is_bounded_in_bytes_and_room_comes_back() {
+        let (sender, mut events) = event_queue(1000, 2);
+        for _ in 0..40 {
+            sender.send(gossip(1 << 20));
+        }
+        for _ in 0..16 {
+            assert!(matches!(next(&mut events), Some(Event::Gossip(_))));
+        }
+        assert_eq!(next(&mut events), Some(Event::Lost { count: 24 }));
+        sender.send(gossip(1 << 20));
+        assert!(matches!(next(&mut events), Some(Event::Gossip(_))));
+    }
 }

@@ -28,6 +28,12 @@ const OPEN_ATTEMPTS: usize = 3;
 /// How long a lost reply may stay unexplained before it counts as a bug.
 const END_GRACE: Duration = Duration::from_secs(1);
 
+/// Longest time that a call takes as its own; an hour of waiting is a mistake, and clocks do not add up for ever.
+const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// How long closing the connections to a peer may take.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The last part of a search's time, kept for carrying its result back.
 const SEARCH_GRACE: Duration = Duration::from_secs(1);
 
@@ -103,6 +109,7 @@ impl Handle {
     /// # Errors
     /// [`Error::Address`], [`Error::DialFailed`], [`Error::Timeout`], [`Error::Closed`].
     pub async fn connect(&self, addr: Multiaddr, timeout: Duration) -> Result<PeerId, Error> {
+        let timeout = timeout.min(MAX_TIMEOUT);
         let mut bare = addr.clone();
         let Some(Protocol::P2p(peer)) = bare.pop() else {
             return Err(Error::Address(format!("address {addr} does not end in /p2p/ID: add the peer id")));
@@ -127,11 +134,15 @@ impl Handle {
     /// Close every connection to `peer`.
     ///
     /// # Errors
-    /// [`Error::NotConnected`], [`Error::Closed`].
+    /// [`Error::NotConnected`], [`Error::Timeout`], [`Error::Closed`].
     pub async fn disconnect(&self, peer: PeerId) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Disconnect { peer, reply })?;
-        self.answer(answer).await
+        let deadline = Instant::now() + DISCONNECT_TIMEOUT;
+        let late = || {
+            let s = DISCONNECT_TIMEOUT.as_secs();
+            Error::Timeout(format!("the connections to {peer} did not close within {s} s: they are being cut"))
+        };
+        self.ask(Command::Disconnect { peer, reply }, answer, deadline, late).await
     }
 
     /// Open a stream over the existing connection, a direct one first; dial a known address if there is none.
@@ -142,6 +153,7 @@ impl Handle {
     pub async fn open_stream(&self, peer: PeerId, protocol: String, timeout: Duration) -> Result<Stream, Error> {
         let name = StreamProtocol::try_from_owned(protocol.clone())
             .map_err(|_| Error::Address(format!("protocol {protocol:?} does not begin with /: correct the name")))?;
+        let timeout = timeout.min(MAX_TIMEOUT);
         let deadline = Instant::now() + timeout;
         let late = || {
             let ms = timeout.as_millis();
@@ -204,6 +216,7 @@ impl Handle {
     /// # Errors
     /// [`Error::Overloaded`], [`Error::Closed`].
     pub async fn find_providers(&self, key: Vec<u8>, limit: usize, timeout: Duration) -> Result<Vec<PeerAddrs>, Error> {
+        let timeout = timeout.min(MAX_TIMEOUT);
         let (reply, answer) = oneshot::channel();
         let command = Command::FindProviders { key, limit, timeout, reply };
         let late = || Error::Timeout("the search for providers did not end in time: retry later".into());
@@ -215,6 +228,7 @@ impl Handle {
     /// # Errors
     /// [`Error::NotConnected`] if nobody knows, [`Error::Overloaded`], [`Error::Closed`].
     pub async fn find_peer(&self, peer: PeerId, timeout: Duration) -> Result<PeerAddrs, Error> {
+        let timeout = timeout.min(MAX_TIMEOUT);
         let (reply, answer) = oneshot::channel();
         let late = || Error::Timeout(format!("the search for {peer} did not end in time: retry later"));
         let deadline = Instant::now() + timeout + SEARCH_GRACE;

@@ -22,6 +22,7 @@ mod narrow;
 mod provider_store;
 mod pubsub;
 mod reach;
+mod seldom;
 mod snapshot;
 mod stream;
 mod stream_task;

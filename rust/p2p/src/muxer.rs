@@ -19,7 +19,10 @@ use libp2p::core::{
     upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
 };
 
-use crate::frames::{Ending, Registry, Tap};
+use crate::{
+    frames::{Ending, Registry, Tap},
+    seldom::Seldom,
+};
 
 /// Streams of one connection, both directions and all protocols. yamux guarantees each a window of 256 KiB, and
 /// caps the sum of all windows at 1 GiB, which is this many.
@@ -33,6 +36,8 @@ const MAX_STREAMS_OUTBOUND: usize = 3584;
 
 /// Inbound streams that wait for the swarm to take them. The other side opens at most 256 without an answer.
 const MAX_WAITING_INBOUND: usize = 256;
+
+static OVERFLOW: Seldom = Seldom::new();
 
 /// The upgrade of a secured connection to one that carries streams.
 #[derive(Debug, Clone, Copy, Default)]
@@ -105,7 +110,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
             if self.registry.len() <= MAX_STREAMS_INBOUND {
                 return Poll::Ready(Ok(stream));
             }
-            log::warn!("a peer holds more than {MAX_STREAMS_INBOUND} streams open: a new one was reset");
+            if OVERFLOW.is_due() {
+                log::warn!("a peer holds more than {MAX_STREAMS_INBOUND} streams open: a new one was reset");
+            }
         }
     }
 }
@@ -149,7 +156,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
         let stream = ready!(this.poll_stream(cx))?;
         if this.waiting.len() < MAX_WAITING_INBOUND {
             this.waiting.push_back(stream);
-        } else {
+        } else if OVERFLOW.is_due() {
             log::warn!("more than {MAX_WAITING_INBOUND} new streams wait on one connection: one was reset");
         }
         if let Some(waker) = this.inbound.take() {

@@ -42,8 +42,8 @@ const FLOODSUB: &str = "Floodsub";
 /// How long a message id is remembered, as in the reference.
 const REMEMBERED: Duration = Duration::from_secs(120);
 
-/// Messages that wait for one slow peer; the rest is dropped for it.
-const QUEUED_MESSAGES: usize = 1024;
+/// Messages that wait for one slow peer, up to 1 MiB each; the rest is dropped for it.
+const QUEUED_MESSAGES: usize = 128;
 
 /// How long a message may wait for a slow peer. Longer than the time between two pings: a handler of the crate that
 /// has lost its stream notices a new message only when something else happens on its connection.

@@ -109,7 +109,12 @@ impl State {
     /// Whether a writer has room, or an error to find.
     fn is_writable(&self) -> bool {
         let room = self.write.len() + self.taken < STREAM_BUFFER_BYTES;
-        room || self.broken.is_some() || self.write_half != Half::Open
+        room || !self.accepts()
+    }
+
+    /// Whether more can be written.
+    fn accepts(&self) -> bool {
+        self.broken.is_none() && !self.write_lost && self.write_half == Half::Open
     }
 }
 
@@ -234,9 +239,7 @@ impl Stream {
             tokio::pin!(changed);
             changed.as_mut().enable();
             {
-                let state = shared.lock();
-                let room = state.write.len() + state.taken < STREAM_BUFFER_BYTES;
-                if room || !state.accepts() {
+                if shared.lock().is_writable() {
                     return;
                 }
             }
@@ -298,13 +301,6 @@ impl Stream {
             }
             changed.await;
         }
-    }
-}
-
-impl State {
-    /// Whether more can be written.
-    fn accepts(&self) -> bool {
-        self.broken.is_none() && !self.write_lost && self.write_half == Half::Open
     }
 }
 

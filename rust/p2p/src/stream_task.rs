@@ -22,7 +22,8 @@ const READ_BYTES: usize = 16 * 1024;
 /// Frames moved in one turn before other tasks get theirs.
 const TURNS: usize = 32;
 
-/// How long a closed stream may take to deliver what was written and to hear the other side end; then it is reset.
+/// How long a closed stream may make no progress in delivering what was written, and may then wait for the other
+/// side to end; after that it is reset.
 const LINGER: Duration = Duration::from_secs(30);
 
 /// Give `io` to a task of its own and return the handle to it. Must be called inside a tokio runtime.
@@ -57,7 +58,7 @@ impl Drop for Over {
         let clean = {
             let mut state = self.0.lock();
             state.done = true;
-            state.read_ended && state.write_half == Half::Closed || state.discard
+            state.write_half == Half::Closed && (state.read_ended || state.discard)
         };
         if clean {
             self.0.notify_readable();
@@ -114,6 +115,10 @@ impl Task {
                 Ok(moved) => moved,
                 Err(error) => return self.broken(&error),
             };
+            if wrote {
+                // A slow reader is no reason to cut what is still being taken.
+                self.linger = None;
+            }
             let read = match self.poll_read(cx, discard) {
                 Ok(moved) => moved,
                 Err(error) => return self.broken(&error),

@@ -23,6 +23,7 @@ use crate::{
     command::OpenRequest,
     error::Error,
     handle::answer,
+    seldom::Seldom,
     stream::{LiveStream, LiveStreams, Stream},
     stream_task,
 };
@@ -32,6 +33,8 @@ const INBOUND_NEGOTIATION: Duration = Duration::from_secs(10);
 
 /// Streams of applications that a connection carries in either direction at once.
 const MAX_LIVE_STREAMS: usize = 2048;
+
+static OVERFLOW: Seldom = Seldom::new();
 
 /// Offers names and yields the bare stream with the name that was agreed on.
 #[derive(Debug, Clone)]
@@ -100,11 +103,15 @@ impl Handler {
         let peer = self.peer;
         // A slot first: a stream that nobody will take needs no task. Dropping `io` resets it.
         let Ok(slot) = self.inbound.try_reserve() else {
-            log::warn!("the queue of inbound streams is full: a stream of {peer} for {name} was reset");
+            if OVERFLOW.is_due() {
+                log::warn!("the queue of inbound streams is full: a stream of {peer} for {name} was reset");
+            }
             return;
         };
         let Some(live) = LiveStream::enter(&self.live, MAX_LIVE_STREAMS) else {
-            log::warn!("{peer} holds {MAX_LIVE_STREAMS} streams open: a new one for {name} was reset");
+            if OVERFLOW.is_due() {
+                log::warn!("{peer} holds {MAX_LIVE_STREAMS} streams open: a new one for {name} was reset");
+            }
             return;
         };
         slot.send(stream_task::spawn(io, peer, name.to_string(), self.relayed, live));
