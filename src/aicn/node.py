@@ -186,6 +186,11 @@ class Node:
             self._running = started.pop_all()
         _log.info("node %s listens on %s", self.host.peer_id, ", ".join(self.host.listen_addrs()))
         _log.info("HTTP API on http://%s/api/v0", self.api.address)
+        if not self.api.is_local and not self._config.aicn.api.open_inference:
+            _log.warning(
+                "the HTTP API listens beyond this machine and answers nobody there; set AICN.API.OpenInference to "
+                "open inference, or API.Addr to 127.0.0.1"
+            )
         if not self._config.bootstrap:
             _log.warning("no bootstrap peers are configured: this node waits for others to dial it")
         return self

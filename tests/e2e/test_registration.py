@@ -29,6 +29,8 @@ async def test_registrations_reach_the_input_and_the_file(network: Network) -> N
     assert await _post(network, "ai/model/unregister", gone) == (200, {"message": "ok"})
     assert await _post(network, "ai/project/unregister", {"project": PROJECT}) == (200, {"message": "ok"})
     assert network.workers[0].config()["AIProjects"] == []
+    assert await _post(network, "ai/model/unregister", gone) == (200, {"message": "not existed"})
+    assert await _post(network, "ai/project/unregister", {"project": PROJECT}) == (200, {"message": "not existed"})
 
 
 async def test_registration_survives_a_kill(network: Network) -> None:

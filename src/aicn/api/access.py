@@ -71,8 +71,8 @@ class AccessGate:
             return "a page of another site may not call this API"
         name = _host_name(authority)
         client = scope.get("client")
-        local_caller = client is not None and _is_loopback(client[0])
-        if local_caller and (name == "localhost" or _is_loopback(name)):
+        local_caller = client is not None and is_loopback(client[0])
+        if local_caller and (name == "localhost" or is_loopback(name)):
             return None
         if not (name in self._allowed_hosts or _is_address(name)):
             return f"this API does not answer under the name {name!r}; add it to AICN.API.AllowedHosts to allow that"
@@ -100,7 +100,8 @@ def _is_address(text: str) -> bool:
 
 
 @functools.lru_cache(maxsize=_ADDRESSES_REMEMBERED)
-def _is_loopback(text: str) -> bool:
+def is_loopback(text: str) -> bool:
+    """Tell whether `text` is an address of the loopback network."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -32,6 +32,8 @@ class _RegisterFields(_ModelFields):
 
 
 _OK = {"message": "ok"}
+_NOT_EXISTED = {"message": "not existed"}
+"""No failure: what was asked for is so."""
 
 
 class ProjectRoutes:
@@ -70,12 +72,12 @@ class ProjectRoutes:
     async def unregister_model(self, caller: Caller) -> Any:
         """POST ai/model/unregister."""
         fields = await read_json(caller, _RegisterFields)
-        await self._registry.unregister(
+        existed = await self._registry.unregister(
             ProjectName(_named(fields.project, "project")),
             ModelName(_named(fields.model, "model")),
             InstanceId(fields.cid),
         )
-        return _OK
+        return _OK if existed else _NOT_EXISTED
 
     async def register_project(self, caller: Caller) -> Any:
         """POST ai/project/register: replaces all models of the project."""
@@ -89,8 +91,8 @@ class ProjectRoutes:
     async def unregister_project(self, caller: Caller) -> Any:
         """POST ai/project/unregister."""
         fields = await read_json(caller, _ProjectFields)
-        await self._registry.unregister_project(ProjectName(_named(fields.project, "project")))
-        return _OK
+        existed = await self._registry.unregister_project(ProjectName(_named(fields.project, "project")))
+        return _OK if existed else _NOT_EXISTED
 
 
 def _named(value: str, name: str) -> str:

@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from aicn import defaults
+from aicn.api.access import is_loopback
 from aicn.errors import ConfigError, ListenFailed
 
 _log = logging.getLogger("aicn.api")
@@ -60,6 +61,12 @@ class ApiServer:
             return self._address
         host, port = self._socket.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        host, _ = split_address(self._address)
+        return host == "localhost" or is_loopback(host)
 
     async def start(self) -> None:
         """Serve in a task of its own; return when requests are answered."""

@@ -292,7 +292,9 @@ class NativeHost:
                 self._accept(value)
             elif kind == _native.LOGS:
                 for level, target, message in value:
-                    _core_log.log(level, "%s: %s", target, message)
+                    # What libp2p calls worth knowing is of use to those who debug it; warnings are mostly a peer's.
+                    ours = target.startswith("aicn_p2p")
+                    _core_log.log(level if ours else level - 10, "%s: %s", target, message)
             elif kind == _native.GOSSIP:
                 self._tell_gossip(GossipMessage(value[0], PeerId(value[1]), value[2], value[3]))
             else:
