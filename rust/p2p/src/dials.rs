@@ -45,14 +45,8 @@ impl Dials {
         if let Some(waiting) = self.peers.get_mut(&peer)
             && let Some(id) = waiting.connects.iter().find(|(_, dialled, _)| *dialled == addr).map(|(id, ..)| *id)
         {
+            waiting.connects.retain(|(.., reply)| !reply.is_closed());
             waiting.connects.push((id, addr, reply));
-            // Those that gave up go, but the last one, which names the dial.
-            let keep = waiting.connects.len() - 1;
-            let mut at = 0;
-            waiting.connects.retain(|(.., reply)| {
-                at += 1;
-                at > keep || !reply.is_closed()
-            });
             return;
         }
         // Always, even while somebody dials this peer elsewhere: the caller named the place.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use libp2p::{
     Multiaddr, PeerId,
     autonat::v1 as autonat,
@@ -149,6 +149,10 @@ impl Driver {
                 }
                 _ => {}
             }
+            self.on_event(event);
+        }
+        // The other addresses of a wildcard are there already.
+        while let Some(event) = self.swarm.next().now_or_never().flatten() {
             self.on_event(event);
         }
         Ok(())

@@ -44,7 +44,7 @@ pub(crate) fn relay(own: PeerId, config: &Config) -> Toggle<relay::Behaviour> {
 }
 
 /// How long after a relay was lost, or refused, it is asked again.
-const ASK_RELAY_AFTER: Duration = Duration::from_secs(15);
+const ASK_RELAY_AFTER: Duration = Duration::from_secs(5);
 
 /// The relays through which this host can be called, and those to be asked again.
 #[derive(Debug, Default)]

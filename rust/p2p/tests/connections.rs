@@ -132,3 +132,35 @@ async fn dialling_each_other_at_once_leaves_one_connection() {
         two.handle.close().await.expect("closes");
     }
 }
+
+#[tokio::test]
+async fn a_wildcard_is_told_as_the_addresses_it_means() {
+    let mut wildcard = config();
+    wildcard.listen_addrs = vec!["/ip4/0.0.0.0/tcp/0".parse().expect("an address")];
+    let (server, client) = (Host::with(wildcard).await, Host::start().await);
+    let addrs = server.handle.listen_addrs();
+    assert!(addrs.iter().all(|addr| !addr.to_string().contains("0.0.0.0") && !addr.to_string().ends_with("/0")));
+    let local = addrs.iter().find(|addr| addr.to_string().starts_with("/ip4/127.")).expect("loopback is one of them");
+    let addr = local.clone().with_p2p(server.id()).expect("has no id yet");
+    assert_eq!(client.handle.connect(addr, PATIENCE).await, Ok(server.id()));
+}
+
+#[tokio::test]
+async fn ip6_is_spoken_where_the_machine_has_it() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return;
+    }
+    let mut ip6 = config();
+    ip6.listen_addrs = vec!["/ip6/::1/tcp/0".parse().expect("an address")];
+    let (server, client) = (Host::with(ip6).await, Host::start().await);
+    client.connect(&server).await;
+}
+
+#[tokio::test]
+async fn many_callers_share_one_dial() {
+    let (server, client) = (Host::start().await, Host::start().await);
+    let calls = (0..600).map(|_| client.connect(&server));
+    let peers = within(futures::future::join_all(calls)).await;
+    assert!(peers.into_iter().all(|peer| peer == server.id()));
+    assert_eq!((client.handle.connections().len(), server.handle.connections().len()), (1, 1));
+}

@@ -125,3 +125,19 @@ async fn two_hosts_that_cannot_listen_meet_through_a_relay() {
     near.close_write().await.expect("ends");
     assert_eq!(read_all(&far).await.expect("reads"), b"through the relay");
 }
+
+#[tokio::test]
+async fn a_relay_that_comes_back_is_asked_again() {
+    let mut relay_config = config();
+    relay_config.relay_service = true;
+    let relay = Host::with(relay_config.clone()).await;
+    relay_config.listen_addrs = relay.handle.listen_addrs();
+    let mut worker = config();
+    worker.listen_addrs = vec![format!("{}/p2p-circuit", relay.addr()).parse().expect("an address")];
+    let worker = Host::with(worker).await;
+    eventually("the relay has agreed", || !worker.handle.listen_addrs().is_empty()).await;
+    relay.handle.close().await.expect("closes");
+    eventually("the loss is noticed", || worker.handle.listen_addrs().is_empty()).await;
+    let _relay = Host::with(relay_config).await;
+    eventually("the relay has agreed again", || !worker.handle.listen_addrs().is_empty()).await;
+}
