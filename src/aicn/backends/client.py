@@ -99,6 +99,10 @@ class BackendClient:
             )
         return self._session
 
+    def warm_up(self) -> None:
+        """Load and open now what the first request would have to wait for."""
+        self._open()
+
     @asynccontextmanager
     async def exchange(
         self,
