@@ -174,7 +174,7 @@ class Oracle(OracleProcess):
     ) -> Response:
         """Send one HTTP request over a chat-proxy stream and return all that came back.
 
-        Events `head` and `chunk` with the same `tag` tell of it meanwhile; `cancel` ends it.
+        With a `tag`, events `head` and `chunk` tell of it meanwhile; `cancel` ends it.
         """
         told = await self.call(
             "request",

@@ -18,8 +18,8 @@ CLOSE_TIMEOUT_S: Final = 15.0
 PATIENCE_S: Final = 30.0
 """No test waits longer for one thing."""
 EVENTS_KEPT: Final = 10_000
-LINE_LIMIT_BYTES: Final = 16 << 20
-"""A gossip message of 1 MiB in hex, with room to spare."""
+LINE_LIMIT_BYTES: Final = 64 << 20
+"""A body of 16 MiB in hex, with room to spare."""
 
 
 class OracleProcess:
@@ -67,7 +67,7 @@ class OracleProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process is not None
-        if self._process.returncode is not None and self._reader is None:
+        if self._reader is None:
             return  # killed by the test
         assert self._process.stdin is not None
         self._process.stdin.close()
@@ -107,13 +107,17 @@ class OracleProcess:
     async def _read(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            item: dict[str, Any] = json.loads(line)
-            if "event" in item:
-                self._deliver(item)
-            elif (future := self._replies.get(item["id"])) is not None and not future.done():
-                future.set_result(item)
-        ended = OracleFailed(f"the oracle has ended\n{self._said()}")
+        why = "has ended"
+        try:
+            async for line in self._process.stdout:
+                item: dict[str, Any] = json.loads(line)
+                if "event" in item:
+                    self._deliver(item)
+                elif (future := self._replies.get(item["id"])) is not None and not future.done():
+                    future.set_result(item)
+        except ValueError as error:  # no JSON, or a line over the limit
+            why = f"cannot be understood: {error}"
+        ended = OracleFailed(f"the oracle {why}\n{self._said()}")
         for future in [*self._replies.values(), *(future for _, future in self._waiting)]:
             if not future.done():
                 future.set_exception(ended)

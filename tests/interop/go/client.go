@@ -35,7 +35,7 @@ type requestArgs struct {
 
 // request sends one HTTP request and reports the response, without closing its half of the stream meanwhile.
 //
-// Events "head" and "chunk" tell of the response while it arrives. The reply has "end": how the body ended
+// Of a request with a tag, events "head" and "chunk" tell what arrives meanwhile. The reply has "end": how the body ended
 // ("eof" when whole), and "after": how the stream went on.
 func (p *oracle) request(ctx context.Context, args requestArgs) (fields, error) {
 	ctx, cancel := limited(ctx, args.TimeoutMS)
@@ -78,7 +78,9 @@ func (p *oracle) request(ctx context.Context, args requestArgs) (fields, error) 
 		"content_length": response.ContentLength,
 		"chunked":        len(response.TransferEncoding) > 0,
 	}
-	p.out.emit("head", head)
+	if args.Tag != "" {
+		p.out.emit("head", head)
+	}
 	for name, value := range head {
 		report[name] = value
 	}
@@ -119,7 +121,9 @@ func (p *oracle) readBody(tag string, body io.Reader, start time.Time) ([]fields
 		if read > 0 {
 			chunk := fields{"tag": tag, "at_ms": sinceMS(start), "data": octets(bytes.Clone(buffer[:read]))}
 			chunks = append(chunks, chunk)
-			p.out.emit("chunk", chunk)
+			if tag != "" {
+				p.out.emit("chunk", chunk)
+			}
 		}
 		if err != nil {
 			return chunks, ending(err)

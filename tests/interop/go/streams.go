@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -109,6 +108,7 @@ func (p *oracle) streamEnd(end func(network.Stream) error, forget bool) func(con
 
 // ending names how a read or a write ended: "" for well.
 func ending(err error) string {
+	var slow interface{ Timeout() bool }
 	switch {
 	case err == nil:
 		return ""
@@ -118,7 +118,7 @@ func ending(err error) string {
 		return "truncated"
 	case errors.Is(err, io.EOF):
 		return "eof"
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &slow) && slow.Timeout():
 		return "timeout"
 	default:
 		return "error: " + err.Error()
