@@ -90,6 +90,8 @@ clean: ## remove what was made in this folder (the cache of compiled Rust stays)
 
 .PHONY: setup
 setup: $(PACKAGES) $(NATIVE) ## the environment and the native core; demo, test and bench do it first
+	@# Some machines forbid Python to write bytecode as it goes; each of the many processes would then compile anew.
+	@$(BIN)/python -m compileall -q src/aicn tests bench
 
 $(PACKAGES): requirements/dev.txt requirements/model.txt
 	@requirements/setup.sh python $(VENV)
