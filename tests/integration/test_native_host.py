@@ -10,7 +10,7 @@ import pytest
 
 from aicn import _native
 from aicn.errors import AicnError, CorePanicked, IdentityError, NetworkError
-from aicn.p2p import native
+from aicn.p2p import native_values
 from aicn.p2p.host import EventsLost, HostConfig, HostEnded, Stream
 from aicn.p2p.native import NativeHost
 from support.hosts import ANY_PORT, DEADLINE_S, PROTOCOL, TOPIC, HostMaker, Witness, until
@@ -30,9 +30,9 @@ def _native_of(witness: Witness) -> NativeHost:
 
 
 def test_every_error_of_the_core_has_a_class_of_ours() -> None:
-    assert set(native._ERRORS) == set(_native.ERROR_KINDS)
+    assert set(native_values.ERRORS) == set(_native.ERROR_KINDS)
     for kind in _native.ERROR_KINDS:
-        error = native._error(kind, "what happened")
+        error = native_values.error(kind, "what happened")
         assert isinstance(error, AicnError)
         assert str(error) == "what happened"
 

@@ -200,6 +200,7 @@ class Stream(Protocol):
 
         Raises:
             StreamReset: the stream was reset or its connection was lost.
+            NetworkTimeout: the other side took nothing for `defaults.STALL_TIMEOUT_S`; the stream is reset.
         """
         ...
 

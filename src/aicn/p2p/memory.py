@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 
 from aicn import defaults
@@ -25,7 +25,7 @@ from aicn.errors import (
 )
 from aicn.identity import PrivateKey
 from aicn.ids import Multiaddr, PeerId
-from aicn.multiaddr import host_port, parse, peer_of, with_peer, without_peer
+from aicn.multiaddr import parse, peer_of, with_peer, without_peer
 from aicn.p2p.host import (
     Connection,
     Direction,
@@ -43,7 +43,10 @@ from aicn.p2p.host import (
     Stream,
     StreamHandler,
 )
+from aicn.p2p.memory_network import MemoryLink, MemoryNetwork
 from aicn.p2p.pipe import PipeStream, stream_pair
+
+__all__ = ["MemoryHost", "MemoryNetwork"]
 
 _log = logging.getLogger("aicn.p2p")
 
@@ -52,72 +55,6 @@ _SEEN_MAX = 10_000
 
 _RTT_US = 100
 """A made-up round trip, the same everywhere, so that no choice depends on chance."""
-
-
-class MemoryNetwork:
-    """What connects the hosts of one process: addresses, links that can be cut, and the provider records."""
-
-    def __init__(self) -> None:
-        """Start without hosts."""
-        self._listening: dict[tuple[str, int], MemoryHost] = {}
-        self._providers: dict[bytes, dict[PeerId, MemoryHost]] = {}
-        self._cut: set[frozenset[PeerId]] = set()
-        self._ports = count(10_000)
-
-    def cut(self, one: PeerId, other: PeerId) -> None:
-        """Break the link between two hosts: what stands is lost, what is dialled fails, until `mend`."""
-        self._cut.add(frozenset((one, other)))
-        for host in set(self._listening.values()):
-            if host.peer_id == one:
-                host.lose(other)
-
-    def mend(self, one: PeerId, other: PeerId) -> None:
-        """Undo `cut`."""
-        self._cut.discard(frozenset((one, other)))
-
-    def bind(self, host: MemoryHost, addr: Multiaddr) -> Multiaddr:
-        """Let `host` listen on `addr`; return it with its port.
-
-        Raises:
-            ListenFailed: another host does.
-        """
-        place = host_port(addr)
-        if place is None:
-            raise ListenFailed(f"{addr} is no address of a host and a TCP port; listen on another one")
-        ip, port = place
-        port = port or next(self._ports)
-        if (ip, port) in self._listening:
-            raise ListenFailed(f"cannot listen on {addr}: the address is in use; choose another port")
-        self._listening[ip, port] = host
-        family = "ip6" if ":" in ip else "ip4"
-        return Multiaddr(f"/{family}/{ip}/tcp/{port}")
-
-    def remove(self, host: MemoryHost) -> None:
-        """Forget a host that closes."""
-        for place in [place for place, listener in self._listening.items() if listener is host]:
-            del self._listening[place]
-        for providers in self._providers.values():
-            providers.pop(host.peer_id, None)
-
-    def find(self, addr: Multiaddr, dialler: MemoryHost) -> MemoryHost | None:
-        """Return who listens on `addr`, if the link to it stands and both hold the same pre-shared key."""
-        place = host_port(addr)
-        found = None if place is None else self._listening.get(place)
-        if found is None or frozenset((found.peer_id, dialler.peer_id)) in self._cut or found.psk != dialler.psk:
-            return None
-        return found
-
-    def provide(self, key: bytes, host: MemoryHost) -> None:
-        """Keep a provider record."""
-        self._providers.setdefault(key, {})[host.peer_id] = host
-
-    def providers(self, key: bytes) -> Iterator[MemoryHost]:
-        """Return who provides `key`."""
-        yield from self._providers.get(key, {}).values()
-
-    def hosts(self) -> Iterator[MemoryHost]:
-        """Return every host that listens."""
-        yield from dict.fromkeys(self._listening.values())
 
 
 class MemoryHost:
@@ -129,7 +66,7 @@ class MemoryHost:
         self._config = config
         self._key = PrivateKey.from_protobuf(config.private_key)
         self._listen_addrs: tuple[Multiaddr, ...] = ()
-        self._links: dict[PeerId, _Link] = {}
+        self._links: dict[PeerId, MemoryLink] = {}
         self._book: dict[PeerId, dict[Multiaddr, None]] = {}
         self._stream_handlers: dict[str, StreamHandler] = {}
         self._gossip_handler: GossipHandler | None = None
@@ -279,7 +216,7 @@ class MemoryHost:
         connection = Connection(
             other.peer_id, addr, direction, relayed=False, rtt_us=_RTT_US, conn_id=str(next(self._conn_ids))
         )
-        self._links[other.peer_id] = _Link(other, connection)
+        self._links[other.peer_id] = MemoryLink(other, connection)
         self._tell(PeerConnected(connection))
 
     def _greet(self, peer: PeerId) -> None:
@@ -453,17 +390,3 @@ class MemoryHost:
 
 _NOWHERE = Multiaddr("/ip4/127.0.0.1/tcp/1")
 """Where a host seems to be that listens nowhere."""
-
-
-class _Link:
-    """One end of a connection, and the streams over it."""
-
-    def __init__(self, other: MemoryHost, connection: Connection) -> None:
-        self.other = other
-        self.connection = connection
-        self.streams: set[PipeStream] = set()
-
-    def keep(self, stream: PipeStream) -> None:
-        """Remember a stream for as long as it is open."""
-        self.streams = {each for each in self.streams if not each.released}
-        self.streams.add(stream)

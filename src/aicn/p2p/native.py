@@ -12,16 +12,16 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-from aicn import _native, defaults, errors
-from aicn.errors import AicnError, HostClosed, NetworkTimeout
+from aicn import _native, defaults
+from aicn.errors import AicnError, CorePanicked, HostClosed, NetworkTimeout
 from aicn.identity import PrivateKey
 from aicn.ids import Multiaddr, PeerId
 from aicn.multiaddr import parse, parse_peer_id
+from aicn.p2p import native_values
 from aicn.p2p.host import (
     Connection,
-    Direction,
     EventHandler,
     EventsLost,
     GossipHandler,
@@ -42,26 +42,6 @@ from aicn.p2p.host import (
 
 _log = logging.getLogger("aicn.p2p")
 _core_log = logging.getLogger("aicn.core")
-
-_ERRORS: Final[dict[str, type[AicnError]]] = {
-    "address": errors.AddressError,
-    "identity": errors.IdentityError,
-    "listen_failed": errors.ListenFailed,
-    "dial_failed": errors.DialFailed,
-    "not_connected": errors.NotConnected,
-    "stream_refused": errors.StreamRefused,
-    "stream_reset": errors.StreamReset,
-    "timeout": errors.NetworkTimeout,
-    "publish_failed": errors.PublishFailed,
-    "overloaded": errors.Overloaded,
-    "closed": errors.HostClosed,
-    "panicked": errors.CorePanicked,
-}
-"""The one place where the core's errors become ours; a test walks the core's enum."""
-
-
-def _error(kind: str, message: str) -> AicnError:
-    return _ERRORS[kind](message)
 
 
 class NativeStream:
@@ -97,7 +77,7 @@ class NativeStream:
             while (data := native.try_read(max_bytes)) is None:
                 await self._host.operation(native.start_readable)
         except _native.CoreError as error:
-            raise _error(*error.args) from None
+            raise native_values.error(*error.args) from None
         return data
 
     async def write(self, data: bytes) -> None:
@@ -109,9 +89,9 @@ class NativeStream:
                 sent += native.try_write(data, sent)
                 if sent >= len(data):
                     return
-                await self._host.operation(native.start_writable)
+                await self._until_writable()
         except _native.CoreError as error:
-            raise _error(*error.args) from None
+            raise native_values.error(*error.args) from None
 
     async def finish(self, data: bytes) -> None:
         """Hand over the last bytes and close; the core sends them with the end of the stream."""
@@ -119,10 +99,18 @@ class NativeStream:
         sent = 0
         try:
             while (sent := sent + native.write_end(data, sent)) < len(data):
-                await self._host.operation(native.start_writable)
+                await self._until_writable()
         except _native.CoreError as error:
-            raise _error(*error.args) from None
+            raise native_values.error(*error.args) from None
         self._closed = True
+
+    async def _until_writable(self) -> None:
+        try:
+            async with asyncio.timeout(defaults.STALL_TIMEOUT_S):
+                await self._host.operation(self._native.start_writable)
+        except TimeoutError as error:
+            self.reset()
+            raise NetworkTimeout(f"the peer took nothing for {defaults.STALL_TIMEOUT_S:g} s") from error
 
     async def close_write(self) -> None:
         """Send all that was written, then end this half."""
@@ -218,7 +206,7 @@ class NativeHost:
                 notify=None if watches else partial(loop.call_soon_threadsafe, self._drain),
             )
         except _native.CoreError as error:
-            raise _error(*error.args) from None
+            raise native_values.error(*error.args) from None
         self._node = node
         if watches:
             loop.add_reader(node.fd(), self._drain)
@@ -242,7 +230,7 @@ class NativeHost:
             return
         try:
             await self._operation(node, node.close)
-        except errors.CorePanicked as error:
+        except CorePanicked as error:
             _log.error("the core had ended by itself before it was closed: %s", error)
         finally:
             if node.fd() >= 0:
@@ -285,7 +273,7 @@ class NativeHost:
                 if future is None or future.done():
                     continue
                 if kind == _native.FAILED:
-                    future.set_exception(_error(*value))
+                    future.set_exception(native_values.error(*value))
                 else:
                     future.set_result(value)
             elif kind == _native.INBOUND:
@@ -302,17 +290,17 @@ class NativeHost:
 
     def _event(self, kind: int, value: Any) -> HostEvent:
         if kind == _native.CONNECTED:
-            return PeerConnected(_connection(value))
+            return PeerConnected(native_values.connection(value))
         if kind == _native.DISCONNECTED:
             return PeerDisconnected(PeerId(value))
         if kind == _native.IDENTIFIED:
-            return PeerIdentified(_identity(value))
+            return PeerIdentified(native_values.identity(value))
         if kind == _native.SUBSCRIBED:
             return PeerSubscribed(PeerId(value[0]), value[1])
         if kind == _native.LOST:
             self.events_lost += value
             return EventsLost(value)
-        return HostEnded(_error(*value))
+        return HostEnded(native_values.error(*value))
 
     def _tell_gossip(self, message: GossipMessage) -> None:
         if self._gossip_handler is not None and not self._closed:
@@ -358,25 +346,25 @@ class NativeHost:
 
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
         """Return the addresses actually listened on."""
-        return _addrs(self._node.listen_addrs()) if self._node is not None else ()
+        return native_values.addrs(self._node.listen_addrs()) if self._node is not None else ()
 
     def connections(self) -> tuple[Connection, ...]:
         """Return a snapshot of the established connections."""
-        return tuple(map(_connection, self._node.connections())) if self._node is not None else ()
+        return tuple(map(native_values.connection, self._node.connections())) if self._node is not None else ()
 
     def connection(self, peer: PeerId) -> Connection | None:
         """Return the connection to `peer`."""
         found = self._node.connection(peer) if self._node is not None else None
-        return None if found is None else _connection(found)
+        return None if found is None else native_values.connection(found)
 
     def identity(self, peer: PeerId) -> PeerIdentity | None:
         """Return what a connected peer said of itself."""
         found = self._node.identity(peer) if self._node is not None else None
-        return None if found is None else _identity(found)
+        return None if found is None else native_values.identity(found)
 
     def known_addrs(self) -> tuple[PeerAddrs, ...]:
         """Return the address book."""
-        return tuple(map(_peer_addrs, self._node.known_addrs())) if self._node is not None else ()
+        return tuple(map(native_values.peer_addrs, self._node.known_addrs())) if self._node is not None else ()
 
     def topic_peers(self, topic: str) -> tuple[PeerId, ...]:
         """Return the connected peers subscribed to `topic`."""
@@ -414,37 +402,16 @@ class NativeHost:
             found = await self.operation(lambda op: self._running.find_providers(op, key, limit, timeout_s))
         except NetworkTimeout:
             return ()
-        return tuple(map(_peer_addrs, found))
+        return tuple(map(native_values.peer_addrs, found))
 
     async def find_peer(self, peer: PeerId, *, timeout_s: float = 30.0) -> PeerAddrs:
         """Ask the DHT where `peer` is."""
         parse_peer_id(peer)
         found = await self.operation(lambda op: self._running.find_peer(op, peer, timeout_s))
-        return _peer_addrs(found[0])
+        return native_values.peer_addrs(found[0])
 
     @property
     def _running(self) -> _native.Node:
         if self._node is None:
             raise HostClosed("the host is not running; start it, or a new one")
         return self._node
-
-
-def _addrs(texts: Sequence[str]) -> tuple[Multiaddr, ...]:
-    return tuple(map(Multiaddr, texts))
-
-
-def _peer_addrs(value: tuple[str, list[str]]) -> PeerAddrs:
-    return PeerAddrs(PeerId(value[0]), _addrs(value[1]))
-
-
-def _connection(value: tuple[str, str, bool, bool, int | None, str]) -> Connection:
-    peer, addr, inbound, relayed, rtt_us, conn_id = value
-    direction = Direction.INBOUND if inbound else Direction.OUTBOUND
-    return Connection(PeerId(peer), Multiaddr(addr), direction, relayed, rtt_us, conn_id)
-
-
-def _identity(value: tuple[str, str, str, list[str], list[str], bytes]) -> PeerIdentity:
-    peer, protocol_version, agent_version, protocols, listen_addrs, public_key = value
-    return PeerIdentity(
-        PeerId(peer), protocol_version, agent_version, tuple(protocols), _addrs(listen_addrs), public_key
-    )
