@@ -150,8 +150,15 @@ API_MAX_CONNECTIONS: Final = 4_096
 API_KEEPALIVE_S: Final = 75
 """Idle HTTP connections are kept as long as common reverse proxies keep theirs."""
 
-API_SHUTDOWN_GRACE_S: Final = 5
+SHUTDOWN_GRACE_S: Final = 5
 """Requests under way get this long to end before the node goes."""
+
+BODY_TIMEOUT_S: Final = 120.0
+"""From the head of an HTTP request to the end of its body: 32 MiB over a slow line."""
+
+STALL_TIMEOUT_S: Final = 120.0
+"""A reader that takes nothing, or a writer that sends nothing of a message it has begun, for this long is gone: it
+must not keep a model busy."""
 
 LIST_DEFAULT_NUMBER: Final = 100
 """Entries in a list when the caller names no number."""

@@ -1,8 +1,9 @@
 """A node: every part built, connected, started and stopped in a stated order.
 
 Start: datastore, HTTP address (taken, not served), libp2p, dialling and heartbeats, HTTP.
-Stop: HTTP (requests under way get a moment), farewell heartbeat, dialling, libp2p, model server connections,
-datastore. What started last stops first, so that no part ever calls one that is gone.
+Stop: HTTP (requests under way get a moment), farewell heartbeat, dialling, requests of other nodes (they get a
+moment too), libp2p, model server connections, datastore. What started last stops first, so that no part ever
+calls one that is gone.
 """
 
 from __future__ import annotations
@@ -150,9 +151,9 @@ class Node:
             configured_models(config), save=self._save_models, on_change=self._heartbeater.poke
         )
         self._backends = BackendClient()
-        serving = ChatProxyServer(self.registry, self._backends, accepting=lambda: not self._stopping)
-        self._loopback = LoopbackStreams(self.host.peer_id, defaults.CHAT_PROXY_PROTOCOL, serving.handle)
-        self.host.on_stream(defaults.CHAT_PROXY_PROTOCOL, serving.handle)
+        self._serving = ChatProxyServer(self.registry, self._backends, accepting=lambda: not self._stopping)
+        self._loopback = LoopbackStreams(self.host.peer_id, defaults.CHAT_PROXY_PROTOCOL, self._serving.handle)
+        self.host.on_stream(defaults.CHAT_PROXY_PROTOCOL, self._serving.handle)
         self.host.on_gossip(self._gossip)
         self.host.on_event(self._event)
         self.api = self._build_api()
@@ -215,6 +216,7 @@ class Node:
             topic=config.app.topic_name,
             clock=self._clock,
         )
+        started.push_async_callback(self._serving.drain)
         started.push_async_callback(self._stop_tasks)
         self._spawn("heartbeats", self._heartbeater.run(), self._heartbeater.stop)
         self._spawn("known peers", known_peers.run(), known_peers.stop)

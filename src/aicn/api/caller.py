@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,9 +37,17 @@ class Caller:
         """Return the whole request body.
 
         Raises:
-            ApiError: it is longer than `max_bytes` (413).
+            ApiError: it is longer than `max_bytes` (413), or took too long (408).
             ClientGone: the client hung up in the middle.
         """
+        try:
+            async with asyncio.timeout(defaults.BODY_TIMEOUT_S):
+                return await self._read_body(max_bytes)
+        except TimeoutError as error:
+            seconds = defaults.BODY_TIMEOUT_S
+            raise ApiError(Code.TIMEOUT, f"the request body did not arrive within {seconds:g} s", 408) from error
+
+    async def _read_body(self, max_bytes: int) -> bytes:
         message = await self._receive()
         body: bytes = message.get("body", b"")
         if message["type"] == "http.request" and not message.get("more_body") and len(body) <= max_bytes:
@@ -72,8 +81,16 @@ class Caller:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, data: bytes) -> None:
-        """Send a part of the body; waits while the client reads too slowly."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        """Send a part of the body; waits while the client reads too slowly.
+
+        Raises:
+            ClientGone: it has read nothing for so long that it counts as gone.
+        """
+        try:
+            async with asyncio.timeout(defaults.STALL_TIMEOUT_S):
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        except TimeoutError as error:
+            raise ClientGone from error
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last part of the body."""

@@ -1,7 +1,7 @@
 """From exception to answer: the one place of `/api/v0` that knows codes and statuses.
 
 The numbers are those of the reference; see docs/errors.md. `/api/v0` answers failures with 400 (the caller's
-parameters), 403 (not allowed), 404, 405, 413 or 500 (all else, with the code telling what).
+parameters), 403 (not allowed), 404, 405, 408, 413 or 500 (all else, with the code telling what).
 """
 
 from __future__ import annotations

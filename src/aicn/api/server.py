@@ -85,7 +85,7 @@ class ApiServer:
             proxy_headers=False,
             limit_concurrency=defaults.API_MAX_CONNECTIONS,
             timeout_keep_alive=defaults.API_KEEPALIVE_S,
-            timeout_graceful_shutdown=defaults.API_SHUTDOWN_GRACE_S,
+            timeout_graceful_shutdown=defaults.SHUTDOWN_GRACE_S,
         )
         # A cut answer and a client's bad HTTP are told by our own lines; uvicorn's would repeat them as errors.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
@@ -170,7 +171,9 @@ def _translated() -> Iterator[None]:
     except (TimeoutError, aiohttp.ServerTimeoutError) as error:
         raise BackendTimeout("the model server sent nothing for too long") from error
     except aiohttp.ClientConnectorError as error:
-        raise BackendUnreachable(f"the model server cannot be reached ({error.os_error.strerror})") from error
+        # The system's own word for the number: the event loop's text names the address.
+        reason = os.strerror(error.errno) if error.errno else "no connection"
+        raise BackendUnreachable(f"the model server cannot be reached ({reason})") from error
     except aiohttp.InvalidURL as error:
         raise BackendUnreachable("the model's address is not a URL that can be called") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:

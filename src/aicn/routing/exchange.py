@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ OpenStream = Callable[[PeerId], Awaitable[Stream]]
 
 ERROR_HEADER = b"x-aicn-error"
 """Names the error, on an answer that comes from the node and not from its model server."""
+
+
+_SLUG = re.compile(rb"[a-z_]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Answer:
         self.status = head.status
         self.headers = head.headers
         self.attempts = 1
-        self.node_error = next((value.decode("latin-1") for name, value in head.headers if name == ERROR_HEADER), None)
+        self.node_error = next((_slug(value) for name, value in head.headers if name == ERROR_HEADER), None)
 
     async def prefetch(self) -> None:
         """Wait for the first bytes of the body, which `read_some` then returns: the point of no return."""
@@ -118,6 +122,11 @@ class Answer:
     def complete(self) -> bool:
         """Whether the whole answer has arrived and been taken."""
         return self._parser.complete and not self._ahead
+
+
+def _slug(value: bytes) -> str:
+    """Return a peer's word for its error, which ends up in answers and logs, if it is a word at all."""
+    return value.decode("ascii") if _SLUG.fullmatch(value) else "unknown"
 
 
 @asynccontextmanager

@@ -69,14 +69,35 @@ class ChatProxyServer:
         self._registry = registry
         self._backends = backends
         self._accepting = accepting
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def handle(self, stream: Stream) -> None:
         """Answer one stream and close it; on a failure that cannot be told, reset it."""
         exchange = _Exchange(stream)
+        self._under_way += 1
+        self._idle.clear()
         try:
+            await self._answer(exchange, stream)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def drain(self) -> None:
+        """Let the requests under way end, for `defaults.SHUTDOWN_GRACE_S` at most."""
+        try:
+            async with asyncio.timeout(defaults.SHUTDOWN_GRACE_S):
+                await self._idle.wait()
+        except TimeoutError:
+            _log.warning("%d requests were under way when the node stopped; they are cut", self._under_way)
+
+    async def _answer(self, exchange: _Exchange, stream: Stream) -> None:
+        try:
+            head = await exchange.read_head()
             if not self._accepting():
                 raise BackendUnreachable("this node is shutting down")
-            head = await exchange.read_head()
             if head.method != "POST":
                 raise MalformedFrame(f"the peer sent {head.method} where only POST is served")
             query = split_model_query(head.target)
@@ -124,7 +145,11 @@ class _Exchange:
         return head
 
     async def _read_more(self) -> None:
-        data = await self._stream.read()
+        try:
+            async with asyncio.timeout(defaults.STALL_TIMEOUT_S):
+                data = await self._stream.read()
+        except TimeoutError as error:
+            raise NetworkTimeout(f"the peer sent nothing for {defaults.STALL_TIMEOUT_S:g} s") from error
         if data:
             self._parser.feed(data)
         else:
