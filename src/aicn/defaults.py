@@ -153,6 +153,9 @@ API_KEEPALIVE_S: Final = 75
 SHUTDOWN_GRACE_S: Final = 5
 """Requests under way get this long to end before the node goes."""
 
+API_HEAD_TIMEOUT_S: Final = 30.0
+"""From a connection, or the first byte of a later request, to the end of the request's head."""
+
 BODY_TIMEOUT_S: Final = 120.0
 """From the head of an HTTP request to the end of its body: 32 MiB over a slow line."""
 

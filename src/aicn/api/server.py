@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from aicn import defaults
 from aicn.api.access import is_loopback
+from aicn.api.connection import BoundedConnection
 from aicn.errors import ConfigError, ListenFailed
 
 _log = logging.getLogger("aicn.api")
@@ -74,7 +75,7 @@ class ApiServer:
             self.bind()
         config = uvicorn.Config(
             self._app,
-            http="httptools",
+            http=BoundedConnection,
             ws="none",
             lifespan="off",
             loop="none",
