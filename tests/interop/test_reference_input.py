@@ -139,7 +139,7 @@ async def test_an_unknown_model_is_a_reset(tmp_path: Path, start_oracle: OracleS
 
 
 async def test_a_model_server_that_fails_is_a_reset(tmp_path: Path, start_oracle: OracleStart) -> None:
-    """A reset overtakes bytes on their way, in go-libp2p as in TCP: what arrives is the beginning of what was written."""
+    """A reset overtakes bytes on their way, in go-libp2p as in TCP: what arrives is the beginning of it all."""
     async with meeting(tmp_path, start_oracle) as met:
         await met.heartbeat()
         met.server.plan = Plan(events=10, die_after=3, gap_ms=200)
