@@ -24,9 +24,12 @@ use crate::{
     seldom::Seldom,
 };
 
-/// Streams of one connection, both directions and all protocols. yamux guarantees each a window of 256 KiB, and
-/// caps the sum of all windows at 1 GiB, which is this many.
+/// Streams of one connection, both directions and all protocols. yamux guarantees each a window of 256 KiB.
 const MAX_STREAMS: usize = 4096;
+
+/// By how much the windows of one connection may grow beyond that, all together. A stream whose reader keeps up over
+/// a long way needs bandwidth times delay, 8 MiB at 80 MB/s and 100 ms; what a stalled reader holds is bounded by it.
+const EXTRA_WINDOW_BYTES: usize = 8 << 20;
 
 /// Streams above which new inbound ones are reset: the rest is for what is opened from here.
 const MAX_STREAMS_INBOUND: usize = 3072;
@@ -84,7 +87,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
     fn new(io: C, mode: yamux::Mode) -> Self {
         let registry = Arc::new(Registry::default());
         let mut config = yamux::Config::default();
+        // In this order: yamux checks each setting against the other.
         config.set_max_num_streams(MAX_STREAMS);
+        let guaranteed = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize;
+        config.set_max_connection_receive_window(Some(guaranteed + EXTRA_WINDOW_BYTES));
         Self {
             connection: yamux::Connection::new(Tap::new(io, registry.clone()), config, mode),
             registry,
