@@ -119,9 +119,12 @@ class Oracle(OracleProcess):
         found = (await self.call("peers"))["connections"]
         return [one for one in found if peer in (None, one["peer"])]
 
-    async def identify(self, peer: PeerId) -> dict[str, Any]:
-        """Return what a connected peer said: protocol_version, agent_version, protocols, addrs, public_key (bytes)."""
-        told = await self.call("identify", peer=peer)
+    async def identify(self, peer: PeerId, protocol: str = "") -> dict[str, Any]:
+        """Return what a connected peer said: protocol_version, agent_version, protocols, addrs, public_key (bytes).
+
+        Waits until it has named `protocol`, if given: what a peer has just set up may come after the connection.
+        """
+        told = await self.call("identify", peer=peer, protocol=protocol)
         return {**told, "public_key": bytes.fromhex(told["public_key"])}
 
     async def ping(self, peer: PeerId) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ from typing import IO, Any, Final, Self
 
 from aicn.ids import Multiaddr, PeerId
 from interop.oracle_build import OracleFailed
+
+_log = logging.getLogger("interop.oracle")
 
 CLOSE_TIMEOUT_S: Final = 15.0
 PATIENCE_S: Final = 30.0
@@ -78,9 +81,9 @@ class OracleProcess:
             status = -1
         said = self._said()
         await self.kill()
-        if error is not None:
-            error.add_note(f"the oracle ended with {status}\n{said}")
-        elif status != 0:
+        if said:
+            _log.info("the oracle %s said\n%s", self.peer, said)
+        if error is None and status != 0:
             raise OracleFailed(f"the oracle ended with {status}\n{said}")
 
     async def kill(self) -> None:
@@ -100,7 +103,7 @@ class OracleProcess:
         if self._stderr is None:
             return ""
         self._stderr.seek(0)
-        return self._stderr.read().decode(errors="replace")[-4_000:]
+        return self._stderr.read().decode(errors="replace")[-40_000:]
 
     # --- lines --------------------------------------------------------------------------------------------
 

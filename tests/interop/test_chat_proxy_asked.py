@@ -215,6 +215,7 @@ async def test_a_hundred_at_once(start_host: HostStart, start_oracle: OracleStar
 
     ours, go = await start_host(psk=PSK, handler=echo), await start_oracle(psk=PSK)
     await ours.host.connect(go.addr)
+    await go.event("connected", peer=ours.peer)
     bodies = [b"%03d" % number for number in range(100)]
     answers = await asyncio.gather(*(go.request(ours.peer, TARGET, body=body) for body in bodies))
     assert [answer.body for answer in answers] == bodies

@@ -9,7 +9,7 @@ import pytest
 from aicn.errors import DialFailed
 from aicn.identity import PrivateKey
 from aicn.ids import Multiaddr
-from aicn.p2p.host import Direction
+from aicn.p2p.host import Direction, PeerIdentity
 from interop.conftest import HostStart, OracleStart
 from interop.oracle import Oracle
 from interop.oracle_build import OracleFailed
@@ -82,11 +82,14 @@ async def subscribed(ours: OurHost, go: Oracle) -> None:
 async def test_both_dial_at_once(
     start_host: HostStart, start_oracle: OracleStart, router: str, *, ours_first: bool
 ) -> None:
-    """Two connections would leave the Go side deaf to our gossip as soon as one of them goes."""
+    """Two connections would leave the Go side deaf to our gossip as soon as one of them goes.
+
+    Not more often with one pair: pubsub gives up a peer of which it has lost five of two connections in ten minutes.
+    """
     our_key, their_key = keys(ours_first=ours_first)
     ours = await start_host(router=router, psk=PSK, key=our_key)
     go = await start_oracle(router=router, psk=PSK, key=their_key.protobuf)
-    for number in range(5):
+    for number in range(4):
         await asyncio.gather(ours.host.connect(go.addr), go.connect(ours.addr))
         await settled(ours, go)
         ours_said, go_said = f"ours {number}".encode(), f"go {number}".encode()
@@ -97,6 +100,12 @@ async def test_both_dial_at_once(
         await settled(ours, go)
         await ours.host.disconnect(go.peer)
         await forgotten(ours, go)
+
+
+def known(ours: OurHost, go: Oracle) -> PeerIdentity:
+    identity = ours.host.identity(go.peer)
+    assert identity is not None
+    return identity
 
 
 async def test_identify(start_host: HostStart, start_oracle: OracleStart) -> None:
@@ -120,7 +129,8 @@ async def test_identify(start_host: HostStart, start_oracle: OracleStart) -> Non
     of_go = await ours.identified(go.peer)
     assert (of_go.peer, of_go.protocol_version) == (go.peer, "aicn/0.0.1")
     assert of_go.agent_version == "AIComputingNode@oracle"
-    assert set(of_go.protocols) == set(await go.protocols())
+    theirs = set(await go.protocols())
+    await eventually("Go has named all its protocols", lambda: set(known(ours, go).protocols) == theirs)
     assert go.addr.removesuffix(f"/p2p/{go.peer}") in of_go.listen_addrs
 
 
@@ -136,6 +146,7 @@ async def test_identify_tells_the_key(start_host: HostStart, start_oracle: Oracl
 async def test_ping_both_ways(start_host: HostStart, start_oracle: OracleStart) -> None:
     ours, go = await start_host(psk=PSK), await start_oracle(psk=PSK)
     await ours.host.connect(go.addr)
+    await go.event("connected", peer=ours.peer)
     assert 0 < await go.ping(ours.peer) < 1_000_000
 
     def measured_us() -> int:

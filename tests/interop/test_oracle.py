@@ -10,6 +10,7 @@ import pytest
 
 from interop.conftest import OracleStart, without_go
 from interop.oracle_build import SOURCE, OracleFailed
+from interop.waiting import eventually
 
 PSK = bytes(range(32))
 TOPIC = "DeepBrainChain"
@@ -43,18 +44,18 @@ async def test_rendezvous_from_client_through_server(start_oracle: OracleStart) 
         await client.routing_peer(server.peer)
         await client.provide(TOPIC)
     one, two = clients
-    for _ in range(50):  # a record travels without telling anybody
-        found = await one.find(TOPIC)
-        if found.get(two.peer):
-            break
-    assert found[two.peer]
+
+    async def found() -> bool:
+        return bool((await one.find(TOPIC)).get(two.peer))
+
+    await eventually("the record has arrived", found)
     assert await one.find_peer(two.peer)
 
 
 async def test_identify_and_ping(start_oracle: OracleStart) -> None:
     one, two = await start_oracle(psk=PSK), await start_oracle(psk=PSK)
     await one.connect(two.addr)
-    told = await one.identify(two.peer)
+    told = await one.identify(two.peer, "/floodsub/1.0.0")
     assert told["protocol_version"] == "aicn/0.0.1"
     assert {"/chat-proxy/0.0.1", "/dbc/kad/1.0.0", "/floodsub/1.0.0"} <= set(told["protocols"])
     assert await one.ping(two.peer) > 0

@@ -103,8 +103,15 @@ func (p *oracle) peers(context.Context, struct{}) (fields, error) {
 	return fields{"connections": found}, nil
 }
 
-// identify tells what a connected peer said of itself, once it has.
-func (p *oracle) identify(ctx context.Context, args peerArgs) (fields, error) {
+type identifyArgs struct {
+	Peer      peer.ID     `json:"peer"`
+	Protocol  protocol.ID `json:"protocol"`
+	TimeoutMS int         `json:"timeout_ms"`
+}
+
+// identify tells what a connected peer said of itself, once it has, and named the protocol if one is wanted: what
+// was set up just before the connection may come a moment after it.
+func (p *oracle) identify(ctx context.Context, args identifyArgs) (fields, error) {
 	ctx, cancel := limited(ctx, args.TimeoutMS)
 	defer cancel()
 	book := p.host.Peerstore()
@@ -116,7 +123,16 @@ func (p *oracle) identify(ctx context.Context, args peerArgs) (fields, error) {
 		told, _ := value.(string)
 		return told
 	}
-	if err := poll(ctx, func() bool { return text("AgentVersion") != "" }); err != nil {
+	told := func() bool {
+		if args.Protocol != "" {
+			known, err := book.SupportsProtocols(args.Peer, args.Protocol)
+			if err != nil || len(known) == 0 {
+				return false
+			}
+		}
+		return text("AgentVersion") != ""
+	}
+	if err := poll(ctx, told); err != nil {
 		return nil, err
 	}
 	protocols, err := book.GetProtocols(args.Peer)
