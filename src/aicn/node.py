@@ -292,10 +292,12 @@ class Node:
 
     # --- what connects the parts --------------------------------------------------------------------------
 
-    async def _open_stream(self, peer: PeerId) -> Stream:
+    async def _open_stream(self, peer: PeerId, first: bytes) -> Stream:
         if peer == self.host.peer_id:
-            return self._loopback.open()
-        return await self.host.open_stream(peer, defaults.CHAT_PROXY_PROTOCOL, timeout_s=defaults.STREAM_OPEN_TIMEOUT_S)
+            return await self._loopback.open(first)
+        return await self.host.open_stream(
+            peer, defaults.CHAT_PROXY_PROTOCOL, first=first, timeout_s=defaults.STREAM_OPEN_TIMEOUT_S
+        )
 
     def _gossip(self, message: GossipMessage) -> None:
         self._inbox.receive(message)

@@ -205,6 +205,21 @@ async def test_stream_carries_bytes_both_ways(hosts: HostMaker) -> None:
         await stream.close()
 
 
+@pytest.mark.parametrize("size", [1, 1_000, 1_000_000])
+async def test_first_bytes_travel_with_the_request_for_the_stream(hosts: HostMaker, size: int) -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def hear(stream: Stream) -> None:
+        heard.put_nowait(await read_all(stream))
+
+    one, other = await hosts.pair(hear)
+    stream = await one.host.open_stream(other.peer, PROTOCOL, first=b"x" * size)
+    await stream.close_write()
+    async with asyncio.timeout(DEADLINE_S):
+        assert await heard.get() == b"x" * size
+    await stream.close()
+
+
 async def test_read_takes_no_more_than_it_is_told(hosts: HostMaker) -> None:
     one, other = await hosts.pair()
     stream = await one.host.open_stream(other.peer, PROTOCOL)

@@ -167,10 +167,16 @@ impl Node {
     }
 
     /// Open a stream.
-    fn open_stream(&self, op: u64, peer: &str, protocol: String, timeout_s: f64) {
+    ///
+    /// As much of `first` as a send buffer holds is sent with the request for the stream, in one packet where that
+    /// fits: the other side then has both at once, and Python is not asked in between.
+    fn open_stream(&self, op: u64, peer: &str, protocol: String, timeout_s: f64, first: Vec<u8>) {
         let peer = parse_peer_id(peer);
         self.run(op, move |handle: Handle| async move {
-            handle.open_stream(peer?, protocol, seconds(timeout_s)).await.map(Payload::Stream)
+            let stream = handle.open_stream(peer?, protocol, seconds(timeout_s)).await?;
+            // A stream that broke already says so when it is read.
+            let _ = stream.try_write(&first);
+            Ok(Payload::Stream(stream))
         });
     }
 

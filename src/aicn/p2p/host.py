@@ -317,8 +317,11 @@ class Host(Protocol):
         """
         ...
 
-    async def open_stream(self, peer: PeerId, protocol: str, *, timeout_s: float = 10.0) -> Stream:
+    async def open_stream(self, peer: PeerId, protocol: str, *, first: bytes = b"", timeout_s: float = 10.0) -> Stream:
         """Open a stream over the existing connection, a direct one first; dial a known address if there is none.
+
+        `first` is handed over as by `write`, but travels with the request for the stream: that saves a round of
+        wake-ups on both sides. `timeout_s` bounds the opening, not the writing.
 
         Raises:
             NotConnected, DialFailed, StreamRefused, NetworkTimeout, Overloaded

@@ -24,8 +24,8 @@ class LoopbackStreams:
         self._handler = handler
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def open(self) -> Stream:
-        """Return the asking end of a new stream.
+    async def open(self, first: bytes) -> Stream:
+        """Return the asking end of a new stream, its first bytes handed over.
 
         Raises:
             Overloaded: too many are open.
@@ -36,6 +36,7 @@ class LoopbackStreams:
         task = asyncio.create_task(self._serve(answering))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        await asking.write(first)
         return asking
 
     async def _serve(self, stream: Stream) -> None:

@@ -255,7 +255,14 @@ class MemoryHost:
 
     # --- streams ------------------------------------------------------------------------------------------
 
-    async def open_stream(self, peer: PeerId, protocol: str, *, timeout_s: float = 10.0) -> Stream:  # noqa: ARG002
+    async def open_stream(
+        self,
+        peer: PeerId,
+        protocol: str,
+        *,
+        first: bytes = b"",
+        timeout_s: float = 10.0,  # noqa: ARG002 - nothing here takes time
+    ) -> Stream:
         """Open a stream; dial a known address if the peer is not connected."""
         self._check_running()
         if peer not in self._links:
@@ -272,6 +279,8 @@ class MemoryHost:
         mine, theirs = stream_pair(self.peer_id, peer, protocol)
         link.keep(mine)
         link.other.accept(self.peer_id, theirs)
+        if first:
+            await mine.write(first)
         return mine
 
     def speaks(self, protocol: str) -> bool:

@@ -382,10 +382,14 @@ class NativeHost:
         """Close every connection to `peer`."""
         await self.operation(lambda op: self._running.disconnect(op, peer))
 
-    async def open_stream(self, peer: PeerId, protocol: str, *, timeout_s: float = 10.0) -> Stream:
-        """Open a stream."""
-        native = await self.operation(lambda op: self._running.open_stream(op, peer, protocol, timeout_s))
-        return NativeStream(self, native)
+    async def open_stream(self, peer: PeerId, protocol: str, *, first: bytes = b"", timeout_s: float = 10.0) -> Stream:
+        """Open a stream and hand over its first bytes."""
+        size = defaults.STREAM_BUFFER_BYTES
+        native = await self.operation(lambda op: self._running.open_stream(op, peer, protocol, timeout_s, first[:size]))
+        stream = NativeStream(self, native)
+        if len(first) > size:
+            await stream.write(first[size:])
+        return stream
 
     async def publish(self, topic: str, data: bytes) -> int:
         """Sign and send `data`; return to how many peers it went."""

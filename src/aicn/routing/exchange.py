@@ -20,8 +20,8 @@ from aicn.wire.http_frames import (
     encode_request_head,
 )
 
-OpenStream = Callable[[PeerId], Awaitable[Stream]]
-"""Opens a `/chat-proxy/0.0.1` stream to a peer, this node itself included."""
+OpenStream = Callable[[PeerId, bytes], Awaitable[Stream]]
+"""Opens a `/chat-proxy/0.0.1` stream to a peer, this node itself included, and hands over its first bytes."""
 
 ERROR_HEADER = b"x-aicn-error"
 """Names the error, on an answer that comes from the node and not from its model server."""
@@ -139,22 +139,22 @@ async def ask_peer(open_stream: OpenStream, peer: PeerId, cid: InstanceId, ask: 
     Raises:
         NetworkError, WireError: the peer could not be asked, or did not answer.
     """
-    stream = await open_stream(peer)
+    head = RequestHead(
+        "POST",
+        build_model_target(ask.path, ask.project, ask.model, cid),
+        (
+            (b"host", b"aicn"),
+            *ask.headers,
+            (b"content-length", b"%d" % len(ask.body)),
+            (b"x-aicn-errors", b"1"),
+        ),
+    )
+    parser = ResponseParser()
+    stream: Stream | None = None
     try:
-        head = RequestHead(
-            "POST",
-            build_model_target(ask.path, ask.project, ask.model, cid),
-            (
-                (b"host", b"aicn"),
-                *ask.headers,
-                (b"content-length", b"%d" % len(ask.body)),
-                (b"x-aicn-errors", b"1"),
-            ),
-        )
-        parser = ResponseParser()
         try:
             async with asyncio.timeout(ask.first_byte_timeout_s):
-                await stream.write(encode_request_head(head) + ask.body)
+                stream = await open_stream(peer, encode_request_head(head) + ask.body)
                 while (answered := parser.head) is None:
                     received = await stream.read()
                     if not received:
@@ -168,4 +168,5 @@ async def ask_peer(open_stream: OpenStream, peer: PeerId, cid: InstanceId, ask: 
         if answer.complete:
             await stream.close()
     finally:
-        stream.reset()
+        if stream is not None:
+            stream.reset()
