@@ -67,6 +67,7 @@ class Oracle(OracleProcess):
         bootstrap: Sequence[str] = (),
         relay_service: bool = False,
         public: bool = False,
+        gossip_after_ms: int = 0,
     ) -> None:
         """Prepare a peer.
 
@@ -82,6 +83,7 @@ class Oracle(OracleProcess):
             bootstrap: multiaddrs dialled at the start; direct peers of gossipsub.
             relay_service: carry circuits for others.
             public: believe to be reachable, without which a relay on loopback does not begin.
+            gossip_after_ms: start gossip that much later than it dials its bootstrap peers.
         """
         super().__init__(
             [
@@ -96,6 +98,7 @@ class Oracle(OracleProcess):
                 *(f"-bootstrap={addr}" for addr in bootstrap),
                 f"-relay-service={str(relay_service).lower()}",
                 f"-public={str(public).lower()}",
+                f"-gossip-after={gossip_after_ms}ms",
             ]
         )
 

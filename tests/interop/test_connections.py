@@ -89,7 +89,7 @@ async def test_both_dial_at_once(
     our_key, their_key = keys(ours_first=ours_first)
     ours = await start_host(router=router, psk=PSK, key=our_key)
     go = await start_oracle(router=router, psk=PSK, key=their_key.protobuf)
-    for number in range(4):
+    for number in range(2):
         await asyncio.gather(ours.host.connect(go.addr), go.connect(ours.addr))
         await settled(ours, go)
         ours_said, go_said = f"ours {number}".encode(), f"go {number}".encode()

@@ -93,6 +93,17 @@ async def test_go_has_us_as_a_direct_peer(start_host: HostStart, start_oracle: O
 
 
 @both_routers
+async def test_go_starts_gossip_after_it_has_dialled(
+    start_host: HostStart, start_oracle: OracleStart, router: str
+) -> None:
+    """A Go node's DHT dials the bootstrap peers while the node is still being built: gossip is refused at first."""
+    ours = await start_host(router=router, psk=PSK)
+    go = await start_oracle(router=router, psk=PSK, bootstrap=[ours.addr], gossip_after_ms=300)
+    await know_each_other(ours, go)
+    await talk(ours, go)
+
+
+@both_routers
 async def test_nearly_a_mebibyte(start_host: HostStart, start_oracle: OracleStart, router: str) -> None:
     """The limit of 1 MiB counts the envelope too."""
     ours, go = await start_host(router=router, psk=PSK), await start_oracle(router=router, psk=PSK)

@@ -30,6 +30,7 @@ type options struct {
 	bootstrap    list
 	relayService bool
 	public       bool
+	gossipAfter  time.Duration
 }
 
 // list is a flag that may be given several times.
@@ -55,6 +56,7 @@ func parseOptions() options {
 	flag.Var(&o.bootstrap, "bootstrap", "multiaddr with /p2p of a bootstrap peer, dialled at the start; repeatable")
 	flag.BoolVar(&o.relayService, "relay-service", false, "carry circuits for others")
 	flag.BoolVar(&o.public, "public", false, "believe to be reachable, as a relay on loopback has to")
+	flag.DurationVar(&o.gossipAfter, "gossip-after", 0, "dial bootstrap peers first and start gossip that much later")
 	flag.Parse()
 	if len(o.listen) == 0 {
 		o.listen = list{"/ip4/127.0.0.1/tcp/0"}

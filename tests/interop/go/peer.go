@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
 	dht "github.com/libp2p/go-libp2p-kad-dht"
@@ -67,13 +68,21 @@ func newPeer(ctx context.Context, o options, out *link) (*oracle, error) {
 		return nil, err
 	}
 	p.host.SetStreamHandler(chatProxy, p.serveChatProxy)
-	if err := p.joinTopic(ctx, o, bootstrap); err != nil {
-		return nil, err
+	if o.gossipAfter == 0 {
+		if err := p.joinTopic(ctx, o, bootstrap); err != nil {
+			return nil, err
+		}
 	}
 	for _, info := range bootstrap {
 		p.host.Peerstore().AddAddrs(info.ID, info.Addrs, peerstore.PermanentAddrTTL)
 		if err := p.host.Connect(ctx, info); err != nil {
 			out.emit("bootstrap_failed", fields{"peer": info.ID, "error": err.Error()})
+		}
+	}
+	if o.gossipAfter > 0 {
+		time.Sleep(o.gossipAfter)
+		if err := p.joinTopic(ctx, o, bootstrap); err != nil {
+			return nil, err
 		}
 	}
 	return p, p.dht.Bootstrap(ctx)
