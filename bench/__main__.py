@@ -163,6 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description="What the network costs beside the direct way.")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each throughput run; others scale with it")
     options = parser.parse_args()
+    busy = os.getloadavg()[0]
     try:
         rows = uvloop.run(measure(options.seconds))
     except (Refused, NodeFailed) as error:
@@ -171,6 +172,8 @@ def main() -> None:
         f"\n{os.cpu_count()} cores, shared by client, model server, Input and Worker; all of it Python but the core\n"
     )
     print(table(rows))
+    if busy > 0.5:
+        print(f"\nThe machine was busy before the start (load {busy:.1f}): what stands above is not what it can do.")
 
 
 if __name__ == "__main__":
