@@ -44,6 +44,7 @@ class OurHost:
         listen: bool = True,
         handler: StreamHandler | None = None,
         key: PrivateKey | None = None,
+        dial_timeout_s: float = 15.0,
     ) -> None:
         """Prepare a host.
 
@@ -54,6 +55,7 @@ class OurHost:
             listen: whether it can be dialled.
             handler: of chat-proxy streams; by default they are kept for `inbound`.
             key: identity; None for a fresh one.
+            dial_timeout_s: how long a peer may take to answer a dial.
         """
         config = HostConfig(
             private_key=(key or PrivateKey.generate()).protobuf,
@@ -64,6 +66,7 @@ class OurHost:
             topics=(TOPIC,),
             pubsub_router=PubsubRouter(router),
             routing_mode=RoutingMode(dht),
+            dial_timeout_s=dial_timeout_s,
         )
         self.host = NativeHost(config)
         self.host.on_gossip(self._tell)

@@ -33,7 +33,7 @@ async def test_gossip(start_oracle: OracleStart, router: str, psk: bytes | None)
 async def test_wrong_psk_is_refused(start_oracle: OracleStart) -> None:
     one, two = await start_oracle(psk=PSK), await start_oracle(psk=bytes(32))
     with pytest.raises(OracleFailed, match="connect"):
-        await one.connect(two.addr)
+        await one.connect(two.addr, timeout_ms=2_000)
 
 
 async def test_rendezvous_from_client_through_server(start_oracle: OracleStart) -> None:
