@@ -9,6 +9,7 @@ calls one that is gone.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -248,6 +249,9 @@ class Node:
             AicnError: the node could not start, or a part of it failed.
         """
         async with cls(config_file) as node:
+            # What the start has made stays: the collector need not look through it again while requests wait.
+            gc.collect()
+            gc.freeze()
             stopped = asyncio.create_task(stop.wait())
             ended = asyncio.create_task(node.ended())
             try:

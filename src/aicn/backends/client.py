@@ -57,6 +57,11 @@ class BackendReply:
         )
         self.length_bytes = 0 if response.status in _NEVER_A_BODY else response.content_length
 
+    def take_ready(self) -> bytes:
+        """Return what of the body has arrived already, `b""` if nothing; does not wait."""
+        with _translated():
+            return self._content.read_nowait()
+
     async def read_some(self) -> bytes:
         """Return whatever of the body has arrived; wait if nothing has; `b""` at the end.
 

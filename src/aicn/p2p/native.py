@@ -1,8 +1,7 @@
 """The host over the Rust core. The only module that imports `aicn._native`.
 
-Python starts an operation under a number and awaits a future; the core puts what becomes of it into a queue and
-wakes the loop once for a whole batch. Streams are tried first, without a future: what has arrived is returned
-at once, what fits is taken at once.
+Python starts an operation under a number and awaits a future; the core queues what becomes of it and wakes the loop
+once for a batch. Streams are tried first, without a future: what has arrived, or fits, is dealt with at once.
 """
 
 from __future__ import annotations

@@ -194,7 +194,9 @@ class _Exchange:
     async def _send_answer(self, reply: BackendReply, head: bytes) -> None:
         self._answered = True
         if reply.length_bytes is None:
-            await self._stream.write(head)
+            # The first event is often here with the head; the asking node then wakes up once for both.
+            first = reply.take_ready()
+            await self._stream.write(head + encode_chunk(first) if first else head)
             while part := await reply.read_some():
                 await self._stream.write(encode_chunk(part))
             await self._stream.finish(LAST_CHUNK)
