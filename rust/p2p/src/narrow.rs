@@ -1,9 +1,19 @@
-//! A behaviour that offers fewer protocols than it could.
+//! A behaviour that offers fewer protocols than it could, and gives up later than it would.
 //!
 //! gossipsub always offers `/meshsub/1.x` and takes a peer for a floodsub peer only if nothing else was agreed on.
 //! Where the network is to flood, those names must not be offered at all; the crate has no setting for that.
+//!
+//! Its handler also falls silent for the whole life of a connection when the other side refuses its first stream. A
+//! peer of the reference that has just started dials before it is ready to gossip, and refuses. So a refusal is held
+//! back for a while and then told as a timeout, after which the handler tries again; it is held back no longer once
+//! the other side opens a stream of its own.
 
-use std::task::{Context, Poll};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use libp2p::{
     Multiaddr, PeerId, Stream,
@@ -14,13 +24,17 @@ use libp2p::{
     },
     swarm::{
         ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
-        SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+        StreamUpgradeError, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
         handler::{
             ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound, InboundUpgradeSend,
             ListenUpgradeError, OutboundUpgradeSend, UpgradeInfoSend,
         },
     },
 };
+
+/// How long the first, second and third refusal are held back. gossipsub counts attempts: the fifth, were it a success,
+/// ends its handler for good.
+const PATIENCE: [Duration; 3] = [Duration::from_millis(300), Duration::from_millis(1_500), Duration::from_secs(6)];
 
 /// The one name to offer; `None` offers all.
 pub(crate) type Name = Option<&'static str>;
@@ -32,9 +46,27 @@ pub(crate) struct Narrow<B> {
 }
 
 /// The handler of a [`Narrow`] behaviour.
-pub(crate) struct NarrowHandler<H> {
+pub(crate) struct NarrowHandler<H: ConnectionHandler> {
     inner: H,
     name: Name,
+    /// How often the other side has refused.
+    refusals: usize,
+    /// A refusal that is held back, and until when.
+    held: Option<(Pin<Box<tokio::time::Sleep>>, H::OutboundOpenInfo)>,
+}
+
+impl<H: ConnectionHandler> NarrowHandler<H> {
+    fn new(inner: H, name: Name) -> Self {
+        Self { inner, name, refusals: 0, held: None }
+    }
+
+    /// Tell of the refusal that is held back, as if the other side had been slow.
+    fn release(&mut self) {
+        if let Some((_, info)) = self.held.take() {
+            let late = DialUpgradeError { info, error: StreamUpgradeError::Timeout };
+            self.inner.on_connection_event(ConnectionEvent::DialUpgradeError(late));
+        }
+    }
 }
 
 /// An upgrade of a [`Narrow`] behaviour.
@@ -94,6 +126,11 @@ impl<H: ConnectionHandler> ConnectionHandler for NarrowHandler<H> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Self::ToBehaviour>> {
+        if let Some((until, _)) = &mut self.held
+            && until.as_mut().poll(cx).is_ready()
+        {
+            self.release();
+        }
         let name = self.name;
         self.inner.poll(cx).map(|event| event.map_protocol(|upgrade| Offer { upgrade, name }))
     }
@@ -116,8 +153,17 @@ impl<H: ConnectionHandler> ConnectionHandler for NarrowHandler<H> {
             Self::OutboundOpenInfo,
         >,
     ) {
-        self.inner.on_connection_event(match event {
+        let event = match event {
+            ConnectionEvent::DialUpgradeError(DialUpgradeError {
+                info,
+                error: StreamUpgradeError::NegotiationFailed,
+            }) if self.refusals < PATIENCE.len() => {
+                self.held = Some((Box::pin(tokio::time::sleep(PATIENCE[self.refusals])), info));
+                self.refusals += 1;
+                return;
+            }
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, info }) => {
+                self.release();
                 ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, info })
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
@@ -133,7 +179,8 @@ impl<H: ConnectionHandler> ConnectionHandler for NarrowHandler<H> {
             ConnectionEvent::LocalProtocolsChange(change) => ConnectionEvent::LocalProtocolsChange(change),
             ConnectionEvent::RemoteProtocolsChange(change) => ConnectionEvent::RemoteProtocolsChange(change),
             _ => return,
-        });
+        };
+        self.inner.on_connection_event(event);
     }
 }
 
@@ -158,7 +205,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Narrow<B> {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let inner = self.inner.handle_established_inbound_connection(id, peer, local, remote)?;
-        Ok(NarrowHandler { inner, name: self.name })
+        Ok(NarrowHandler::new(inner, self.name))
     }
 
     fn handle_pending_outbound_connection(
@@ -180,7 +227,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Narrow<B> {
         port: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let inner = self.inner.handle_established_outbound_connection(id, peer, addr, role, port)?;
-        Ok(NarrowHandler { inner, name: self.name })
+        Ok(NarrowHandler::new(inner, self.name))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -193,5 +240,120 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Narrow<B> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         self.inner.poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::future::{Ready, ready};
+
+    use super::*;
+
+    /// An upgrade that needs no stream to have an output.
+    #[derive(Clone)]
+    struct Two;
+
+    impl UpgradeInfo for Two {
+        type Info = &'static str;
+        type InfoIter = [&'static str; 2];
+
+        fn protocol_info(&self) -> Self::InfoIter {
+            ["/better", "/plain"]
+        }
+    }
+
+    impl InboundUpgrade<Stream> for Two {
+        type Output = ();
+        type Error = Infallible;
+        type Future = Ready<Result<(), Infallible>>;
+
+        fn upgrade_inbound(self, _: Stream, _: &'static str) -> Self::Future {
+            ready(Ok(()))
+        }
+    }
+
+    impl OutboundUpgrade<Stream> for Two {
+        type Output = ();
+        type Error = Infallible;
+        type Future = Ready<Result<(), Infallible>>;
+
+        fn upgrade_outbound(self, _: Stream, _: &'static str) -> Self::Future {
+            ready(Ok(()))
+        }
+    }
+
+    /// A handler that notes what it is told.
+    #[derive(Default)]
+    struct Notes(Vec<&'static str>);
+
+    impl ConnectionHandler for Notes {
+        type FromBehaviour = Infallible;
+        type ToBehaviour = Infallible;
+        type InboundProtocol = Two;
+        type OutboundProtocol = Two;
+        type InboundOpenInfo = ();
+        type OutboundOpenInfo = ();
+
+        fn listen_protocol(&self) -> SubstreamProtocol<Two> {
+            SubstreamProtocol::new(Two, ())
+        }
+
+        fn poll(&mut self, _: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Two, (), Infallible>> {
+            Poll::Pending
+        }
+
+        fn on_behaviour_event(&mut self, event: Infallible) {
+            match event {}
+        }
+
+        fn on_connection_event(&mut self, event: ConnectionEvent<'_, Two, Two>) {
+            self.0.push(match event {
+                ConnectionEvent::DialUpgradeError(DialUpgradeError { error: StreamUpgradeError::Timeout, .. }) => {
+                    "late"
+                }
+                ConnectionEvent::DialUpgradeError(_) => "refused",
+                ConnectionEvent::FullyNegotiatedInbound(_) => "inbound",
+                _ => "else",
+            });
+        }
+    }
+
+    type Event<'a> = ConnectionEvent<'a, Offer<Two>, Offer<Two>>;
+
+    fn refusal<'a>() -> Event<'a> {
+        ConnectionEvent::DialUpgradeError(DialUpgradeError { info: (), error: StreamUpgradeError::NegotiationFailed })
+    }
+
+    #[test]
+    fn only_the_one_name_is_offered() {
+        let offered = |name| UpgradeInfo::protocol_info(&Offer { upgrade: Two, name }).collect::<Vec<_>>();
+        assert_eq!(offered(Some("/plain")), ["/plain"]);
+        assert_eq!(offered(None), ["/better", "/plain"]);
+    }
+
+    #[tokio::test]
+    async fn refusals_are_told_late_and_the_last_at_once() {
+        let mut handler = NarrowHandler::new(Notes::default(), None);
+        handler.on_connection_event(refusal());
+        assert!(handler.inner.0.is_empty());
+        tokio::time::timeout(
+            PATIENCE[0] * 10,
+            std::future::poll_fn(|cx| {
+                let _ = handler.poll(cx);
+                if handler.inner.0.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+            }),
+        )
+        .await
+        .expect("is told by itself");
+        // A stream of the other side ends the waiting.
+        handler.on_connection_event(refusal());
+        let inbound = FullyNegotiatedInbound { protocol: (), info: () };
+        handler.on_connection_event(ConnectionEvent::FullyNegotiatedInbound(inbound));
+        handler.on_connection_event(refusal());
+        handler.release();
+        handler.on_connection_event(refusal());
+        assert_eq!(handler.inner.0, ["late", "late", "inbound", "late", "refused"]);
     }
 }
