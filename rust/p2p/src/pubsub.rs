@@ -42,6 +42,9 @@ const FLOODSUB: &str = "Floodsub";
 /// How long a message id is remembered, as in the reference.
 const REMEMBERED: Duration = Duration::from_secs(120);
 
+/// When the mesh is first looked after, as in the reference; the crate's 5 s would leave it empty that long.
+const FIRST_HEARTBEAT: Duration = Duration::from_millis(100);
+
 /// Messages that wait for one slow peer, up to 1 MiB each; the rest is dropped for it.
 const QUEUED_MESSAGES: usize = 128;
 
@@ -79,6 +82,7 @@ fn settings(config: &Config) -> Result<Gossip, gossipsub::ConfigBuilderError> {
         .message_id_fn(message_id)
         .max_transmit_size(MAX_FRAME_BYTES)
         .duplicate_cache_time(REMEMBERED)
+        .heartbeat_initial_delay(FIRST_HEARTBEAT)
         .flood_publish(config.flood_publish)
         .connection_handler_queue_len(QUEUED_MESSAGES)
         .publish_queue_duration(QUEUED_FOR)
