@@ -40,7 +40,6 @@ from aicn.p2p.host import (
 )
 
 _log = logging.getLogger("aicn.p2p")
-_core_log = logging.getLogger("aicn.core")
 
 
 class NativeStream:
@@ -182,7 +181,7 @@ class NativeHost:
         """Listen on the configured addresses and begin."""
         config = self._config
         loop = self._loop = asyncio.get_running_loop()
-        _native.set_log_level(_core_log.getEffectiveLevel())
+        _native.set_log_level(native_values.core_log.getEffectiveLevel())
         watches = sys.platform != "win32"
         try:
             node = _native.Node(
@@ -278,10 +277,7 @@ class NativeHost:
             elif kind == _native.INBOUND:
                 self._accept(value)
             elif kind == _native.LOGS:
-                for level, target, message in value:
-                    # What libp2p calls worth knowing is of use to those who debug it; warnings are mostly a peer's.
-                    ours = target.startswith("aicn_p2p")
-                    _core_log.log(level if ours else level - 10, "%s: %s", target, message)
+                native_values.log(value)
             elif kind == _native.GOSSIP:
                 self._tell_gossip(GossipMessage(value[0], PeerId(value[1]), value[2], value[3]))
             else:

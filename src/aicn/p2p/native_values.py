@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,6 +10,8 @@ from aicn import errors
 from aicn.errors import AicnError
 from aicn.ids import Multiaddr, PeerId
 from aicn.p2p.host import Connection, Direction, PeerAddrs, PeerIdentity
+
+core_log = logging.getLogger("aicn.core")
 
 ERRORS: Final[dict[str, type[AicnError]]] = {
     "address": errors.AddressError,
@@ -55,3 +58,11 @@ def identity(value: tuple[str, str, str, list[str], list[str], bytes]) -> PeerId
     return PeerIdentity(
         PeerId(peer), protocol_version, agent_version, tuple(protocols), addrs(listen_addrs), public_key
     )
+
+
+def log(records: Sequence[tuple[int, str, str]]) -> None:
+    """Write what the core logged: level, target, message."""
+    for level, target, message in records:
+        # What libp2p calls worth knowing is of use to those who debug it; warnings are mostly a peer's.
+        ours = target.startswith("aicn_p2p")
+        core_log.log(level if ours else level - 10, "%s: %s", target, message)
