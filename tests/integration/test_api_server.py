@@ -13,6 +13,7 @@ from aicn.api.caller import Caller, ClientGone
 from aicn.api.errors import ApiError
 from aicn.api.server import ApiServer
 from aicn.errors import ConfigError, ListenFailed
+from aicn.tripwire import Tripwire
 
 DEADLINE_S = 10.0
 
@@ -21,9 +22,11 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     caller = Caller(scope, receive, send)
     try:
         if scope["path"] == "/pour":
-            await caller.start(200, [(b"content-type", b"text/plain")])
-            while True:
-                await caller.send(b"x" * 65_536)
+            await caller.read_body()
+            async with Tripwire(caller.raise_when_gone):
+                await caller.start(200, [(b"content-type", b"text/plain")])
+                while True:
+                    await caller.send(b"x" * 65_536)
         body = await caller.read_body(1_000)
         await caller.answer_json(200, len(body))
     except ApiError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ class Caller:
         self._receive = receive
         self._send = send
         self.started = False
+        self._sending_since_s: float | None = None
 
     async def read_body(self, max_bytes: int = defaults.JSON_BODY_MAX_BYTES) -> bytes:
         """Return the whole request body.
@@ -66,14 +68,23 @@ class Caller:
         raise ApiError(Code.PARAMETER, f"the request body is larger than {max_bytes} bytes", 413)
 
     async def raise_when_gone(self) -> None:
-        """Wait until the client hangs up. To be called when the body has been read.
+        """Wait until the client hangs up, or takes nothing for so long that it counts as gone.
+
+        To be called when the body has been read. One clock for the whole answer: one for each part of it would
+        cost more than sending the part.
 
         Raises:
             ClientGone: it has.
         """
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        raise ClientGone
+        while True:
+            try:
+                async with asyncio.timeout(defaults.STALL_TIMEOUT_S):
+                    if (await self._receive())["type"] == "http.disconnect":
+                        raise ClientGone
+            except TimeoutError:
+                since_s = self._sending_since_s
+                if since_s is not None and time.monotonic() - since_s >= defaults.STALL_TIMEOUT_S:
+                    raise ClientGone from None
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of the answer."""
@@ -81,16 +92,10 @@ class Caller:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, data: bytes) -> None:
-        """Send a part of the body; waits while the client reads too slowly.
-
-        Raises:
-            ClientGone: it has read nothing for so long that it counts as gone.
-        """
-        try:
-            async with asyncio.timeout(defaults.STALL_TIMEOUT_S):
-                await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        except TimeoutError as error:
-            raise ClientGone from error
+        """Send a part of the body; waits while the client reads too slowly, which `raise_when_gone` puts an end to."""
+        self._sending_since_s = time.monotonic()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self._sending_since_s = None
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last part of the body."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aicn import defaults
-from aicn.errors import MalformedFrame, NetworkTimeout, TruncatedFrame
+from aicn.errors import MalformedFrame, NetworkTimeout, StreamReset, TruncatedFrame
 from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
 from aicn.p2p.host import Stream
 from aicn.wire.http_frames import (
@@ -65,6 +66,9 @@ class Answer:
         self._parser = parser
         self._idle_timeout_s = ask.idle_timeout_s
         self._ahead = b""
+        self._waiting_since_s: float | None = None
+        self._too_late = False
+        self._clock: asyncio.TimerHandle | None = None
         self.peer = stream.peer
         self.relayed = stream.relayed
         self.cid = cid
@@ -91,16 +95,36 @@ class Answer:
         while not (data := self._parser.take_body()):
             if self._parser.complete:
                 return b""
+            self._waiting_since_s = time.monotonic()
             try:
-                async with asyncio.timeout(self._idle_timeout_s):
-                    received = await self._stream.read()
-            except TimeoutError as error:
-                raise NetworkTimeout(f"the peer sent nothing for {self._idle_timeout_s:g} s") from error
+                received = await self._stream.read()
+            except StreamReset:
+                if self._too_late:
+                    raise NetworkTimeout(f"the peer sent nothing for {self._idle_timeout_s:g} s") from None
+                raise
+            self._waiting_since_s = None
             if received:
                 self._parser.feed(received)
             else:
                 self._parser.eof()
         return data
+
+    def watch(self) -> None:
+        """Reset the stream, from now until `unwatch`, if a read waits for longer than the idle timeout.
+
+        One clock for the whole answer: one for each read would cost more than the read.
+        """
+        waited_s = 0.0 if self._waiting_since_s is None else time.monotonic() - self._waiting_since_s
+        if waited_s >= self._idle_timeout_s:
+            self._too_late = True
+            self._stream.reset()
+        else:
+            self._clock = asyncio.get_running_loop().call_later(self._idle_timeout_s - waited_s, self.watch)
+
+    def unwatch(self) -> None:
+        """Stop the clock."""
+        if self._clock is not None:
+            self._clock.cancel()
 
     async def read_all(self, max_bytes: int) -> bytes:
         """Return the rest of the body.
@@ -164,7 +188,11 @@ async def ask_peer(open_stream: OpenStream, peer: PeerId, cid: InstanceId, ask: 
         except TimeoutError as error:
             raise NetworkTimeout(f"the peer did not answer within {ask.first_byte_timeout_s:g} s") from error
         answer = Answer(stream, cid, answered, parser, ask)
-        yield answer
+        answer.watch()
+        try:
+            yield answer
+        finally:
+            answer.unwatch()
         if answer.complete:
             await stream.close()
     finally:
