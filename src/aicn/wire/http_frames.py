@@ -96,8 +96,15 @@ def encode_chunk(data: bytes) -> bytes:
 
 
 def build_model_target(path: bytes, project: str, model: str, cid: str, rest: bytes = b"") -> bytes:
-    """Return the target of a `/chat-proxy/0.0.1` request; the opposite of `split_model_query`."""
-    query = f"project={quote_plus(project)}&model={quote_plus(model)}&cid={quote_plus(cid)}".encode("ascii")
+    """Return the target of a `/chat-proxy/0.0.1` request; the opposite of `split_model_query`.
+
+    Raises:
+        MalformedFrame: a name is not text that UTF-8 can hold (a lone surrogate, which JSON lets through).
+    """
+    try:
+        query = f"project={quote_plus(project)}&model={quote_plus(model)}&cid={quote_plus(cid)}".encode("ascii")
+    except UnicodeEncodeError:
+        raise MalformedFrame("a project, model or cid cannot be written: it is not valid text") from None
     return b"%b?%b&%b" % (path, query, rest) if rest else b"%b?%b" % (path, query)
 
 
@@ -146,6 +153,7 @@ class _Parser:
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_complete = False
         self._head_bytes = 0
+        self._framing_bytes = 0  # since the last byte of body: extensions of a chunk, trailers
         self._body: list[bytes] = []
         self._second = False
         self._feed_data: Callable[[bytes], None]
@@ -159,17 +167,30 @@ class _Parser:
         if not data:
             return
         if not self._head_complete:
-            self._head_bytes += len(data)
+            # Never more at once than a head may still have: its limit does not depend on how the bytes came.
+            room = defaults.HTTP_HEAD_MAX_BYTES - self._head_bytes
+            begin, data = data[:room], data[room:]
+            self._head_bytes += len(begin)
+            self._parse(begin)
+            if data and not self._head_complete:
+                raise MalformedFrame(f"the head of a message is longer than {defaults.HTTP_HEAD_MAX_BYTES} bytes")
+        if data:
+            self._framing_bytes += len(data)
+            self._parse(data)
+            if self._framing_bytes > defaults.HTTP_HEAD_MAX_BYTES:
+                raise MalformedFrame(f"a body has more than {defaults.HTTP_HEAD_MAX_BYTES} bytes between its parts")
+        if self._second:
+            raise MalformedFrame("the peer sent more than one message on a stream")
+
+    def _parse(self, data: bytes) -> None:
+        if not data:
+            return
         try:
             self._feed_data(data)
         except httptools.HttpParserUpgrade:
             raise MalformedFrame("the peer asked for a protocol upgrade, which a stream does not have") from None
         except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
             raise MalformedFrame(f"the peer does not speak HTTP/1.1: {_reason(error)}") from None
-        if not self._head_complete and self._head_bytes > defaults.HTTP_HEAD_MAX_BYTES:
-            raise MalformedFrame(f"the head of a message is longer than {defaults.HTTP_HEAD_MAX_BYTES} bytes")
-        if self._second:
-            raise MalformedFrame("the peer sent more than one message on a stream")
 
     def take_body(self) -> bytes:
         """Return what of the body has been parsed and not been taken, `b""` if nothing."""
@@ -200,6 +221,7 @@ class _Parser:
         self._headers.append((name.lower(), value))
 
     def on_body(self, data: bytes) -> None:
+        self._framing_bytes = 0
         self._body.append(data)
 
     def on_message_complete(self) -> None:
@@ -250,6 +272,11 @@ class ResponseParser(_Parser):
         self._until_close = False
         self._parser = httptools.HttpResponseParser(self)
         self._feed_data = self._parser.feed_data
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether another exchange may follow on the same connection, once this one is complete."""
+        return self.complete and not self._until_close and bool(self._parser.should_keep_alive())
 
     def on_status(self, part: bytes) -> None:
         """Called by the parser."""
