@@ -205,8 +205,6 @@ class Node:
         self.api.bind()
         started.push_async_callback(self.api.close)
         started.push_async_callback(self._backends.close)
-        if self.registry.models():
-            self._backends.warm_up()
         started.push_async_callback(self._loopback.close)
         await self.host.start()
         started.push_async_callback(self.host.close)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aicn import defaults
 from aicn.errors import MalformedFrame, NetworkTimeout, StreamReset, TruncatedFrame
+from aicn.idleclock import IdleClock
 from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
 from aicn.p2p.host import Stream
 from aicn.wire.http_frames import (
@@ -66,9 +66,8 @@ class Answer:
         self._parser = parser
         self._idle_timeout_s = ask.idle_timeout_s
         self._ahead = b""
-        self._waiting_since_s: float | None = None
         self._too_late = False
-        self._clock: asyncio.TimerHandle | None = None
+        self._clock = IdleClock(ask.idle_timeout_s, self._give_up)
         self.peer = stream.peer
         self.relayed = stream.relayed
         self.cid = cid
@@ -95,14 +94,14 @@ class Answer:
         while not (data := self._parser.take_body()):
             if self._parser.complete:
                 return b""
-            self._waiting_since_s = time.monotonic()
+            self._clock.begin()
             try:
                 received = await self._stream.read()
             except StreamReset:
                 if self._too_late:
                     raise NetworkTimeout(f"the peer sent nothing for {self._idle_timeout_s:g} s") from None
                 raise
-            self._waiting_since_s = None
+            self._clock.end()
             if received:
                 self._parser.feed(received)
             else:
@@ -110,21 +109,16 @@ class Answer:
         return data
 
     def watch(self) -> None:
-        """Reset the stream, from now until `unwatch`, if a read waits for longer than the idle timeout.
-
-        One clock for the whole answer: one for each read would cost more than the read.
-        """
-        waited_s = 0.0 if self._waiting_since_s is None else time.monotonic() - self._waiting_since_s
-        if waited_s >= self._idle_timeout_s:
-            self._too_late = True
-            self._stream.reset()
-        else:
-            self._clock = asyncio.get_running_loop().call_later(self._idle_timeout_s - waited_s, self.watch)
+        """From now until `unwatch`, end the stream if a read waits for longer than the idle timeout."""
+        self._clock.start()
 
     def unwatch(self) -> None:
-        """Stop the clock."""
-        if self._clock is not None:
-            self._clock.cancel()
+        """Undo `watch`."""
+        self._clock.stop()
+
+    def _give_up(self) -> None:
+        self._too_late = True
+        self._stream.reset()
 
     async def read_all(self, max_bytes: int) -> bytes:
         """Return the rest of the body.

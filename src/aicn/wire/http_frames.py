@@ -270,13 +270,14 @@ class ResponseParser(_Parser):
         self._reason: list[bytes] = []
         self._informational = False
         self._until_close = False
+        self._keep_alive = False
         self._parser = httptools.HttpResponseParser(self)
         self._feed_data = self._parser.feed_data
 
     @property
     def keep_alive(self) -> bool:
         """Whether another exchange may follow on the same connection, once this one is complete."""
-        return self.complete and not self._until_close and bool(self._parser.should_keep_alive())
+        return self.complete and self._keep_alive
 
     def on_status(self, part: bytes) -> None:
         """Called by the parser."""
@@ -291,6 +292,8 @@ class ResponseParser(_Parser):
         self._head_complete = True
         names = {name for name, _ in self._headers}
         self._until_close = not names & {b"content-length", b"transfer-encoding"}
+        # The parser knows it now; when the message is complete it has forgotten.
+        self._keep_alive = self._parser.should_keep_alive()
         self.head = ResponseHead(status, b"".join(self._reason), tuple(self._headers))
 
     def on_message_complete(self) -> None:
