@@ -16,6 +16,7 @@ from aicn.errors import (
     HostClosed,
     ListenFailed,
     NetworkError,
+    NetworkTimeout,
     NotConnected,
     PublishFailed,
     StreamRefused,
@@ -107,6 +108,57 @@ async def test_close_cancels_handlers_and_waits_for_them(hosts: HostMaker) -> No
     assert left.is_set()
     with pytest.raises(StreamReset):
         await stream.read()
+
+
+async def test_close_that_is_cancelled_goes_on_and_the_next_waits_for_it(hosts: HostMaker) -> None:
+    entered, leave, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def leave_slowly(_: Stream) -> None:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await leave.wait()
+            left.set()
+
+    one, other = await hosts.pair(leave_slowly)
+    await one.host.open_stream(other.peer, PROTOCOL, first=b"x")
+    await entered.wait()
+    closing = asyncio.create_task(other.host.close())
+    await asyncio.sleep(0.01)
+    closing.cancel()
+    await asyncio.wait([closing])
+    assert closing.cancelled()
+    again = asyncio.create_task(other.host.close())
+    await asyncio.sleep(0.01)
+    assert not again.done()
+    leave.set()
+    async with asyncio.timeout(DEADLINE_S):
+        await again
+    assert left.is_set()
+    await one.until_told(PeerDisconnected, other.peer)
+    with pytest.raises(HostClosed):
+        await other.host.publish(TOPIC, b"x")
+
+
+async def test_close_ends_what_is_waited_for(hosts: HostMaker) -> None:
+    async def silent(stream: Stream) -> None:
+        while await stream.read():
+            pass
+
+    one, other = await hosts.pair(silent)
+    reader = await one.host.open_stream(other.peer, PROTOCOL)
+    waits = [
+        asyncio.create_task(reader.read()),
+        asyncio.create_task(one.host.open_stream(other.peer, PROTOCOL, first=b"x" * 64 * 1_048_576)),
+    ]
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(DEADLINE_S):
+        await one.host.close()
+        for wait in waits:
+            with contextlib.suppress(NetworkError):
+                await wait
+    assert one.host.pending == 0
 
 
 # --- connections ------------------------------------------------------------------------------------------
@@ -384,6 +436,38 @@ async def test_slow_reader_holds_the_writer_back_and_loses_nothing(hosts: HostMa
         assert await read_all(stream) == b"%d" % total
 
 
+async def test_reader_that_takes_nothing_ends_the_writing(hosts: HostMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "STALL_TIMEOUT_S", 0.3)
+
+    async def never_read(_: Stream) -> None:
+        await asyncio.Event().wait()
+
+    one, other = await hosts.pair(never_read)
+    stream = await one.host.open_stream(other.peer, PROTOCOL)
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(NetworkTimeout, match="took nothing"):
+            await stream.write(b"x" * 64 * 1_048_576)
+    with pytest.raises(StreamReset):
+        await stream.read()
+    assert one.host.pending == 0
+
+
+async def test_streams_beyond_the_bound_are_reset(hosts: HostMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "INBOUND_STREAMS_MAX", 2)
+    one, other = await hosts.pair()
+    served = [await one.host.open_stream(other.peer, PROTOCOL) for _ in range(2)]
+    for stream in served:
+        await stream.write(b"x")
+        assert await stream.read() == b"x"
+    refused = await one.host.open_stream(other.peer, PROTOCOL)
+    with pytest.raises(StreamReset):
+        await refused.read()
+    for stream in served:
+        await stream.write(b"y")
+        assert await stream.read() == b"y"
+        await stream.close()
+
+
 async def test_stream_for_an_unknown_protocol_is_refused(hosts: HostMaker) -> None:
     one, other = await hosts.pair()
     with pytest.raises(StreamRefused):
@@ -477,6 +561,31 @@ async def test_write_that_was_cancelled_can_be_reset(hosts: HostMaker) -> None:
     stream.reset()
     with pytest.raises(StreamReset):
         await stream.write(b"x")
+    assert one.host.pending == 0
+
+
+async def test_opening_that_is_cancelled_at_its_first_bytes_resets_the_stream(hosts: HostMaker) -> None:
+    entered, go, reset = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def wait(stream: Stream) -> None:
+        entered.set()
+        await go.wait()
+        try:
+            while await stream.read():
+                pass
+        except StreamReset:
+            reset.set()
+            raise
+
+    one, other = await hosts.pair(wait)
+    opening = asyncio.create_task(one.host.open_stream(other.peer, PROTOCOL, first=b"x" * 64 * 1_048_576))
+    async with asyncio.timeout(DEADLINE_S):
+        await entered.wait()
+        opening.cancel()
+        await asyncio.wait([opening])
+        del opening
+        go.set()
+        await reset.wait()
     assert one.host.pending == 0
 
 

@@ -131,6 +131,10 @@ class HostMaker:
         for witness in reversed(self._made):
             await witness.host.close()
 
+    def forget(self) -> None:
+        """Hold no host any more."""
+        self._made.clear()
+
 
 async def until(met: Callable[[], bool]) -> None:
     """Wait for what no event tells, by looking again and again."""

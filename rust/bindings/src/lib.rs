@@ -2,7 +2,7 @@
 //!
 //! Python starts an operation under an id of its own and goes on; what comes of it lands in a completion queue.
 //! One wake-up announces a whole batch, so that a busy loop pays for one file descriptor and not for each event.
-//! No call waits, and no tokio thread ever takes the interpreter's lock (except to wake a loop on Windows).
+//! No call waits, and no tokio thread ever takes the interpreter's lock.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 

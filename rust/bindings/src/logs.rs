@@ -52,8 +52,9 @@ impl Log for Bridge {
             }
             records.push_back((python_level(record.level()), record.target().to_owned(), message));
         }
-        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(queue) = readers.iter().find_map(Weak::upgrade) {
+        // Bound first: nobody is woken under a lock.
+        let reader = self.readers.lock().unwrap_or_else(PoisonError::into_inner).iter().find_map(Weak::upgrade);
+        if let Some(queue) = reader {
             queue.ring();
         }
     }
@@ -79,6 +80,12 @@ pub(crate) fn attach(queue: &Arc<Queue>) {
     readers.push(Arc::downgrade(queue));
 }
 
+/// Have `queue`, which nobody drains any more, carry no more records; another node's does.
+pub(crate) fn detach(queue: &Queue) {
+    let mut readers = BRIDGE.readers.lock().unwrap_or_else(PoisonError::into_inner);
+    readers.retain(|reader| !std::ptr::eq(reader.as_ptr(), queue));
+}
+
 /// The records since the last call, None if there are none.
 pub(crate) fn take() -> Option<Vec<LogTuple>> {
     let mut records = BRIDGE.records.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,16 +96,16 @@ pub(crate) fn take() -> Option<Vec<LogTuple>> {
     (!records.is_empty()).then(|| records.drain(..).collect())
 }
 
-/// Keep records of `level` (Python's number) and above; 0 keeps none.
+/// Keep records of `level` and above: any number that Python's logging takes, 0 being all of them.
 #[pyfunction]
-fn set_log_level(level: u8) {
+fn set_log_level(level: i64) {
     log::set_max_level(match level {
-        0 => LevelFilter::Off,
-        1..=5 => LevelFilter::Trace,
+        ..=5 => LevelFilter::Trace,
         6..=10 => LevelFilter::Debug,
         11..=20 => LevelFilter::Info,
         21..=30 => LevelFilter::Warn,
-        _ => LevelFilter::Error,
+        31..=40 => LevelFilter::Error,
+        _ => LevelFilter::Off,
     });
 }
 

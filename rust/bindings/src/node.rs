@@ -33,7 +33,7 @@ pub(crate) struct Node {
 
 #[pymethods]
 impl Node {
-    /// Build a host. `notify` is called from any thread where no descriptor can be watched.
+    /// Build a host. `notify` is called, from a thread of its own, where no descriptor can be watched.
     #[new]
     #[pyo3(signature = (
         *, private_key, listen_addrs, psk, protocol_version, agent_version, stream_protocols, topics, gossipsub,
@@ -85,7 +85,7 @@ impl Node {
             ping_interval: seconds(ping_interval_s),
         };
         let wake = match notify {
-            Some(callback) => Wake::Callback(callback),
+            Some(callback) => Wake::callback(callback)?,
             None => Wake::descriptor()?,
         };
         let queue = Arc::new(Queue::new(wake));
@@ -143,7 +143,7 @@ impl Node {
                 Some(handle) => handle.close().await,
                 None => Ok(()),
             };
-            queue.clear();
+            queue.end();
             match result {
                 Ok(()) => Payload::Unit,
                 Err(error) => Payload::Failed(error),
@@ -277,6 +277,7 @@ impl Node {
 impl Drop for Node {
     /// A node that is forgotten is closed, in the background.
     fn drop(&mut self) {
+        self.queue.end();
         if let Some(handle) = self.handle.get().cloned() {
             runtime().spawn(async move {
                 // Nobody is left to be told of a panic that ended the core before.

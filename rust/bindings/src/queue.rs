@@ -87,7 +87,7 @@ impl Queue {
         self.ring();
     }
 
-    /// Add an event once there is room.
+    /// Add an event once there is room; drop it after `end`.
     pub(crate) async fn push_event(&self, event: Event) {
         if let Ok(slot) = self.event_slots.acquire().await {
             slot.forget();
@@ -95,7 +95,7 @@ impl Queue {
         }
     }
 
-    /// Add an inbound stream once there is room.
+    /// Add an inbound stream once there is room; reset it after `end`.
     pub(crate) async fn push_inbound(&self, stream: Stream) {
         if let Ok(slot) = self.inbound_slots.acquire().await {
             slot.forget();
@@ -134,9 +134,15 @@ impl Queue {
         Ok(entries)
     }
 
-    /// Drop whatever waits: streams in it are reset.
-    pub(crate) fn clear(&self) {
-        self.lock().clear();
+    /// Drop whatever waits, and from now on what nobody asked for: streams in it are reset.
+    pub(crate) fn end(&self) {
+        // Whoever waits for room would wait for ever: nobody drains any more.
+        self.event_slots.close();
+        self.inbound_slots.close();
+        logs::detach(self);
+        // Bound first: what is dropped must find the lock free.
+        let waiting = std::mem::take(&mut *self.lock());
+        drop(waiting);
     }
 
     fn convert(self: &Arc<Self>, py: Python<'_>, ops: &Arc<Ops>, payload: Payload) -> PyResult<(u8, Py<PyAny>)> {

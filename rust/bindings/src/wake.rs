@@ -1,5 +1,11 @@
 //! How a tokio thread wakes the Python loop: a file descriptor it watches, or a callback where loops cannot.
 
+use std::{
+    io,
+    sync::mpsc::{SyncSender, sync_channel},
+    thread,
+};
+
 use pyo3::prelude::*;
 
 #[cfg(unix)]
@@ -15,18 +21,39 @@ pub(crate) enum Wake {
         /// Written to; the same as `read` for an eventfd, which is then `None`.
         write: Option<OwnedFd>,
     },
-    /// A Python callable that may be called from any thread.
-    Callback(Py<PyAny>),
+    /// Tells a thread of its own to call Python. Whoever wakes must not wait for the interpreter: it may hold a lock
+    /// that the thread which has the interpreter is waiting for.
+    Callback(SyncSender<()>),
 }
 
 impl Wake {
+    /// Have `notify` called by a thread that lives as long as this.
+    pub(crate) fn callback(notify: Py<PyAny>) -> io::Result<Self> {
+        // One place is enough: a wake-up that finds it taken is covered by the call that is still to come.
+        let (sender, receiver) = sync_channel(1);
+        thread::Builder::new().name("aicn-wake".into()).spawn(move || {
+            while receiver.recv().is_ok() {
+                let called = Python::try_attach(|py| {
+                    if let Err(error) = notify.call0(py) {
+                        // The loop is closed: nobody is left to be woken.
+                        log::debug!("the loop could not be woken: {error}");
+                    }
+                });
+                if called.is_none() {
+                    break; // the interpreter is ending
+                }
+            }
+        })?;
+        Ok(Self::Callback(sender))
+    }
+
     /// Make a descriptor.
     #[cfg(target_os = "linux")]
-    pub(crate) fn descriptor() -> std::io::Result<Self> {
+    pub(crate) fn descriptor() -> io::Result<Self> {
         // SAFETY: eventfd takes no pointers; its result is checked before it is owned.
         let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
         if fd < 0 {
-            return Err(std::io::Error::last_os_error());
+            return Err(io::Error::last_os_error());
         }
         // SAFETY: the descriptor was made just now and belongs to nobody else.
         Ok(Self::Descriptor { read: unsafe { OwnedFd::from_raw_fd(fd) }, write: None })
@@ -34,11 +61,11 @@ impl Wake {
 
     /// Make a descriptor.
     #[cfg(all(unix, not(target_os = "linux")))]
-    pub(crate) fn descriptor() -> std::io::Result<Self> {
+    pub(crate) fn descriptor() -> io::Result<Self> {
         let mut ends = [0; 2];
         // SAFETY: `ends` has room for the two descriptors that pipe writes.
         if unsafe { libc::pipe(ends.as_mut_ptr()) } < 0 {
-            return Err(std::io::Error::last_os_error());
+            return Err(io::Error::last_os_error());
         }
         // SAFETY: both descriptors were made just now and belong to nobody else.
         let (read, write) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
@@ -54,8 +81,8 @@ impl Wake {
 
     /// Make a descriptor: not on this system, whose loops watch none.
     #[cfg(not(unix))]
-    pub(crate) fn descriptor() -> std::io::Result<Self> {
-        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "this system needs a callback to wake the loop"))
+    pub(crate) fn descriptor() -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this system needs a callback to wake the loop"))
     }
 
     /// The descriptor to watch, -1 if there is none.
@@ -78,12 +105,10 @@ impl Wake {
                 // SAFETY: the descriptor is open and `one` has eight bytes.
                 let _ = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
             }
-            Self::Callback(notify) => Python::attach(|py| {
-                if let Err(error) = notify.call0(py) {
-                    // The loop is closed: nobody is left to be woken.
-                    log::debug!("the loop could not be woken: {error}");
-                }
-            }),
+            Self::Callback(sender) => {
+                // Full: a call is still to come. Gone: the interpreter is ending.
+                let _ = sender.try_send(());
+            }
         }
     }
 

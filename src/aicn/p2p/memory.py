@@ -76,6 +76,7 @@ class MemoryHost:
         self._seqno = 0
         self._conn_ids = count(1)
         self._running = False
+        self._closing: asyncio.Task[None] | None = None
 
     # --- life ---------------------------------------------------------------------------------------------
 
@@ -122,9 +123,13 @@ class MemoryHost:
 
     async def close(self) -> None:
         """Cancel handlers and close connections."""
-        if not self._running:
-            return
-        self._running = False
+        if self._running:
+            self._running = False
+            self._closing = asyncio.create_task(self._close())
+        if self._closing is not None:
+            await asyncio.shield(self._closing)  # goes on without a caller that is cancelled
+
+    async def _close(self) -> None:
         tasks = list(self._handlers)
         for task in tasks:
             task.cancel()
@@ -280,7 +285,11 @@ class MemoryHost:
         link.keep(mine)
         link.other.accept(self.peer_id, theirs)
         if first:
-            await mine.write(first)
+            try:
+                await mine.write(first)
+            except BaseException:
+                mine.reset()
+                raise
         return mine
 
     def speaks(self, protocol: str) -> bool:

@@ -29,9 +29,11 @@ class MemoryNetwork:
     def cut(self, one: PeerId, other: PeerId) -> None:
         """Break the link between two hosts: what stands is lost, what is dialled fails, until `mend`."""
         self._cut.add(frozenset((one, other)))
-        for host in set(self._listening.values()):
+        for host in tuple(self.hosts()):  # at least one of the two listens, or they could not be connected
             if host.peer_id == one:
                 host.lose(other)
+            elif host.peer_id == other:
+                host.lose(one)
 
     def mend(self, one: PeerId, other: PeerId) -> None:
         """Undo `cut`."""

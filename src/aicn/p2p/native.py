@@ -144,6 +144,7 @@ class NativeHost:
         self._pending: dict[int, asyncio.Future[Any]] = {}
         self._last_op = 0
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._stream_handlers: dict[str, StreamHandler] = {}
         self._gossip_handler: GossipHandler | None = None
         self._event_handler: EventHandler | None = None
@@ -216,9 +217,11 @@ class NativeHost:
 
     async def close(self) -> None:
         """Cancel handlers, close connections, end every pending call with `HostClosed`."""
-        if self._closed:
-            return
         self._closed = True
+        self._closing = self._closing or asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)  # goes on without a caller that is cancelled
+
+    async def _close(self) -> None:
         handlers = list(self._handlers)
         for task in handlers:
             task.cancel()
@@ -383,7 +386,7 @@ class NativeHost:
         native = await self.operation(lambda op: self._running.open_stream(op, peer, protocol, timeout_s, first[:size]))
         stream = NativeStream(self, native)
         if len(first) > size:
-            await stream.write(first[size:])
+            await stream.write(first[size:])  # a stream that is not handed out is dropped, and so reset
         return stream
 
     async def publish(self, topic: str, data: bytes) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from aicn import defaults
-from aicn.errors import StreamReset
+from aicn.errors import NetworkTimeout, StreamReset
 from aicn.ids import PeerId
 
 
@@ -87,6 +87,7 @@ class PipeStream:
 
         Raises:
             StreamReset: either end reset the stream, or this half has ended.
+            NetworkTimeout: the other end took nothing for `defaults.STALL_TIMEOUT_S`; the stream is reset.
         """
         half = self._out
         rest = memoryview(data)
@@ -102,7 +103,11 @@ class PipeStream:
                 return
             half.writable = asyncio.get_running_loop().create_future()
             try:
-                await half.writable
+                async with asyncio.timeout(defaults.STALL_TIMEOUT_S):
+                    await half.writable
+            except TimeoutError as error:
+                self.reset()
+                raise NetworkTimeout(f"the peer took nothing for {defaults.STALL_TIMEOUT_S:g} s") from error
             finally:
                 half.writable = None
 
