@@ -128,7 +128,9 @@ async def test_records_of_the_core_join_the_log(hosts: HostMaker, caplog: pytest
 @pytest.fixture
 def no_deadlock() -> Iterator[None]:
     """End the run, telling where each thread is, if the interpreter's lock is never given back: nothing else could."""
-    faulthandler.dump_traceback_later(60, exit=True, file=sys.__stderr__)
+    stderr = sys.__stderr__
+    assert stderr is not None
+    faulthandler.dump_traceback_later(60, exit=True, file=stderr)
     yield
     faulthandler.cancel_dump_traceback_later()
 

@@ -11,19 +11,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from aicn import __version__, defaults
+from aicn import defaults
 from aicn.api import ApiServer, NetworkRoutes, ProjectRoutes, build_app, routes
 from aicn.backends import BackendClient
 from aicn.clock import Clock, SystemClock
-from aicn.config import Config, ConfigFile, set_models
-from aicn.errors import InvalidModel
-from aicn.identity import PreSharedKey, PrivateKey
+from aicn.config import ConfigFile, set_models
 from aicn.ids import PeerId
+from aicn.node.announcer import Announcer
+from aicn.node.background import Background
+from aicn.node.settings import configured_models, host_config, node_flags
 from aicn.p2p.dialer import Dialer
 from aicn.p2p.host import (
     GossipMessage,
@@ -33,12 +34,10 @@ from aicn.p2p.host import (
     HostEvent,
     PeerConnected,
     PeerSubscribed,
-    PubsubRouter,
-    RoutingMode,
     Stream,
 )
 from aicn.p2p.loopback import LoopbackStreams
-from aicn.peers import Directory, Heartbeater, HeartbeatInbox, KnownPeers, NodeFlags, build_heartbeat
+from aicn.peers import Directory, HeartbeatInbox, KnownPeers
 from aicn.registry import Model, ModelRegistry
 from aicn.routing import CandidateSource, Reservations, Router
 from aicn.serving import ChatProxyServer
@@ -46,17 +45,7 @@ from aicn.store import Store
 
 _log = logging.getLogger("aicn.node")
 
-AGENT_VERSION = f"AIComputingNode@aicn-{__version__}"
-"""What identify and heartbeats tell; programs of this network begin it like this."""
-
 MakeHost = Callable[[HostConfig], Host]
-
-_ROUTING_MODES = {
-    "dhtclient": RoutingMode.CLIENT,
-    "dhtserver": RoutingMode.SERVER,
-    "auto": RoutingMode.AUTO,
-    "none": RoutingMode.NONE,
-}
 
 
 def native_host(config: HostConfig) -> Host:
@@ -64,39 +53,6 @@ def native_host(config: HostConfig) -> Host:
     from aicn.p2p.native import NativeHost  # noqa: PLC0415
 
     return NativeHost(config)
-
-
-def host_config(config: Config) -> HostConfig:
-    """Return what the host needs of the configuration."""
-    psk = config.app.pre_shared_key
-    return HostConfig(
-        private_key=PrivateKey.from_base64(config.identity.priv_key).protobuf,
-        listen_addrs=config.addresses,
-        psk=PreSharedKey.from_hex(psk).raw if psk else None,
-        protocol_version=defaults.PROTOCOL_VERSION,
-        agent_version=AGENT_VERSION,
-        stream_protocols=(defaults.CHAT_PROXY_PROTOCOL,),
-        topics=(config.app.topic_name,),
-        pubsub_router=PubsubRouter(config.pubsub.router),
-        flood_publish=config.pubsub.flood_publish,
-        kad_protocol=config.routing.kad_protocol,
-        routing_mode=_ROUTING_MODES[config.routing.type],
-        relay_service=config.swarm.relay_service.enabled,
-        autonat_service=config.swarm.enable_auto_nat_service,
-        dial_timeout_s=config.swarm.dial_timeout_s,
-    )
-
-
-def configured_models(config: Config) -> tuple[Model, ...]:
-    """Return the models in the configuration; one of a type that is unknown is left out, with a warning."""
-    models = []
-    for project in config.ai_projects:
-        for entry in project.models:
-            try:
-                models.append(Model.of(project.project, entry.model, entry.api, entry.type, entry.cid))
-            except InvalidModel as error:
-                _log.warning("model %r of project %r is not served: %s", entry.model, project.project, error)
-    return tuple(models)
 
 
 class Node:
@@ -129,27 +85,24 @@ class Node:
         self._config = config
         self._clock = clock or SystemClock()
         self._running = AsyncExitStack()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._stops: dict[asyncio.Task[None], Callable[[], object]] = {}
-        self._failed: asyncio.Future[None] | None = None
+        self._background: Background | None = None
         self._stopping = False
-        self._introduction: asyncio.TimerHandle | None = None
-        self._introduced_s = float("-inf")
         self._dialer: Dialer | None = None
         self._known_peers: KnownPeers | None = None
 
         self.host = make_host(host_config(config))
         self.directory = Directory(self._clock)
         self._inbox = HeartbeatInbox(self.directory, self._clock)
-        self._heartbeater = Heartbeater(
+        self.registry = ModelRegistry(configured_models(config), save=self._save_models, on_change=self._models_changed)
+        self._announcer = Announcer(
+            self.host.peer_id,
+            self._inbox,
             self._publish,
-            self._heartbeat,
-            config.app.peers_collect.heartbeat_interval_s,
+            models=self.registry.models,
+            in_flight=self.registry.in_flight.count,
+            flags=node_flags(config),
+            interval_s=config.app.peers_collect.heartbeat_interval_s,
             clock=self._clock,
-            goodbye=self._goodbye,
-        )
-        self.registry = ModelRegistry(
-            configured_models(config), save=self._save_models, on_change=self._heartbeater.poke
         )
         self._backends = BackendClient()
         self._serving = ChatProxyServer(self.registry, self._backends, accepting=lambda: not self._stopping)
@@ -182,9 +135,9 @@ class Node:
         Raises:
             StoreError, ListenFailed, ConfigError: with one sentence that says what to do.
         """
-        self._failed = asyncio.get_running_loop().create_future()
+        self._background = Background()
         async with AsyncExitStack() as started:
-            await self._start(started)
+            await self._start(started, self._background)
             self._running = started.pop_all()
         _log.info("node %s listens on %s", self.host.peer_id, ", ".join(self.host.listen_addrs()))
         _log.info("HTTP API on http://%s/api/v0", self.api.address)
@@ -197,7 +150,7 @@ class Node:
             _log.warning("no bootstrap peers are configured: this node waits for others to dial it")
         return self
 
-    async def _start(self, started: AsyncExitStack) -> None:
+    async def _start(self, started: AsyncExitStack, background: Background) -> None:
         config = self._config
         store = await Store.open(Path(config.app.datastore))
         started.push_async_callback(store.close)
@@ -216,10 +169,10 @@ class Node:
             clock=self._clock,
         )
         started.push_async_callback(self._serving.drain)
-        started.push_async_callback(self._stop_tasks)
-        self._spawn("heartbeats", self._heartbeater.run(), self._heartbeater.stop)
-        self._spawn("known peers", known_peers.run(), known_peers.stop)
-        self._spawn("dialling", dialer.run(), None)
+        started.push_async_callback(background.stop)
+        background.spawn("heartbeats", self._announcer.run(), self._announcer.stop)
+        background.spawn("known peers", known_peers.run(), known_peers.stop)
+        background.spawn("dialling", dialer.run())
         await self.api.start()
         # Closed a second time, and first: no request may come while the parts behind it stop.
         started.push_async_callback(self.api.close)
@@ -236,8 +189,8 @@ class Node:
         Raises:
             AicnError: what the part failed with.
         """
-        if self._failed is not None:
-            await asyncio.shield(self._failed)
+        if self._background is not None:
+            await self._background.ended()
 
     @classmethod
     async def run(cls, config_file: ConfigFile, *, stop: asyncio.Event) -> None:
@@ -261,37 +214,6 @@ class Node:
                 ended.cancel()
                 await asyncio.gather(stopped, ended, return_exceptions=True)
 
-    def _spawn(self, name: str, work: Coroutine[Any, Any, None], stop: Callable[[], None] | None) -> None:
-        """Run `work` until the node stops: by `stop`, which lets it finish what it has begun, or by cancellation."""
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
-        self._stops[task] = task.cancel if stop is None else stop
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        if self._failed is not None and not self._failed.done():
-            self._failed.set_exception(error)
-            # Retrieved by `ended`, if somebody waits there; the log has it in any case.
-            self._failed.exception()
-            _log.error("a part of the node failed: %s", error)
-
-    async def _stop_tasks(self) -> None:
-        if self._introduction is not None:
-            self._introduction.cancel()
-        tasks = list(self._tasks)
-        for task in tasks:
-            self._stops[task]()
-        done, late = await asyncio.wait(tasks, timeout=defaults.TASK_STOP_TIMEOUT_S) if tasks else ((), ())
-        for task in late:
-            _log.warning("%s did not end in %g s and is cancelled", task.get_name(), defaults.TASK_STOP_TIMEOUT_S)
-            task.cancel()
-        await asyncio.gather(*done, *late, return_exceptions=True)
-
     # --- what connects the parts --------------------------------------------------------------------------
 
     async def _open_stream(self, peer: PeerId, first: bytes) -> Stream:
@@ -305,57 +227,20 @@ class Node:
         self._inbox.receive(message)
 
     def _event(self, event: HostEvent) -> None:
-        if isinstance(event, HostEnded):
-            self._fail(event.error)
+        if isinstance(event, HostEnded) and self._background is not None:
+            self._background.fail(event.error)
         if isinstance(event, PeerSubscribed):
-            self._introduce()
+            self._announcer.introduce()
         if isinstance(event, PeerConnected) and self._known_peers is not None:
             self._known_peers.connected(event.connection)
         if self._dialer is not None:
             self._dialer.on_event(event)
 
-    def _introduce(self) -> None:
-        """Tell a newcomer soon what is served here, and not an interval later.
-
-        A heartbeat goes to everybody, so a crowd of newcomers gets one together, and none if there is nothing
-        to tell: with as many heartbeats as there are pairs of nodes, a large network would drown in them.
-        """
-        if self._introduction is None and self.registry.models():
-            wait_s = max(0.0, self._introduced_s + defaults.INTRODUCTION_GAP_S - self._clock.monotonic())
-            self._introduction = asyncio.get_running_loop().call_later(wait_s, self._introduce_now)
-
-    def _introduce_now(self) -> None:
-        self._introduction = None
-        self._introduced_s = self._clock.monotonic()
-        self._heartbeater.poke()
+    def _models_changed(self) -> None:
+        self._announcer.poke()
 
     async def _save_models(self, models: tuple[Model, ...]) -> None:
         await self._config_file.update(lambda raw: set_models(raw, models))
 
     async def _publish(self, payload: bytes) -> None:
         await self.host.publish(self._config.app.topic_name, payload)
-
-    def _heartbeat(self) -> bytes:
-        return self._build_heartbeat(self.registry.models())
-
-    def _goodbye(self) -> bytes:
-        return self._build_heartbeat(())
-
-    def _build_heartbeat(self, models: tuple[Model, ...]) -> bytes:
-        flags = NodeFlags(0)
-        if self._config.swarm.relay_service.enabled:
-            flags |= NodeFlags.PUBLIC
-        if self._config.app.peers_collect.enabled:
-            flags |= NodeFlags.COLLECTS
-        payload = build_heartbeat(
-            self.host.peer_id,
-            models,
-            self.registry.in_flight.count,
-            flags,
-            self._clock.unix(),
-            reveal_api=False,
-            client_version=AGENT_VERSION,
-        )
-        # Nobody hears its own gossip: this is how a node comes to be among its own candidates.
-        self._inbox.hear_own(payload, self.host.peer_id)
-        return payload
