@@ -1,0 +1,68 @@
+"""From the configuration to what the parts are built from."""
+
+from __future__ import annotations
+
+import logging
+
+from aicn import __version__, defaults
+from aicn.config import Config
+from aicn.errors import InvalidModel
+from aicn.identity import PreSharedKey, PrivateKey
+from aicn.p2p.host import HostConfig, PubsubRouter, RoutingMode
+from aicn.peers import NodeFlags
+from aicn.registry import Model
+
+_log = logging.getLogger("aicn.node")
+
+AGENT_VERSION = f"AIComputingNode@aicn-{__version__}"
+"""What identify and heartbeats tell; programs of this network begin it like this."""
+
+_ROUTING_MODES = {
+    "dhtclient": RoutingMode.CLIENT,
+    "dhtserver": RoutingMode.SERVER,
+    "auto": RoutingMode.AUTO,
+    "none": RoutingMode.NONE,
+}
+
+
+def host_config(config: Config) -> HostConfig:
+    """Return what the host needs of the configuration."""
+    psk = config.app.pre_shared_key
+    return HostConfig(
+        private_key=PrivateKey.from_base64(config.identity.priv_key).protobuf,
+        listen_addrs=config.addresses,
+        psk=PreSharedKey.from_hex(psk).raw if psk else None,
+        protocol_version=defaults.PROTOCOL_VERSION,
+        agent_version=AGENT_VERSION,
+        stream_protocols=(defaults.CHAT_PROXY_PROTOCOL,),
+        topics=(config.app.topic_name,),
+        pubsub_router=PubsubRouter(config.pubsub.router),
+        flood_publish=config.pubsub.flood_publish,
+        kad_protocol=config.routing.kad_protocol,
+        routing_mode=_ROUTING_MODES[config.routing.type],
+        relay_service=config.swarm.relay_service.enabled,
+        autonat_service=config.swarm.enable_auto_nat_service,
+        dial_timeout_s=config.swarm.dial_timeout_s,
+    )
+
+
+def configured_models(config: Config) -> tuple[Model, ...]:
+    """Return the models in the configuration; one of a type that is unknown is left out, with a warning."""
+    models = []
+    for project in config.ai_projects:
+        for entry in project.models:
+            try:
+                models.append(Model.of(project.project, entry.model, entry.api, entry.type, entry.cid))
+            except InvalidModel as error:
+                _log.warning("model %r of project %r is not served: %s", entry.model, project.project, error)
+    return tuple(models)
+
+
+def node_flags(config: Config) -> NodeFlags:
+    """Return what heartbeats say of the kind of this node, but for whether it has models."""
+    flags = NodeFlags(0)
+    if config.swarm.relay_service.enabled:
+        flags |= NodeFlags.PUBLIC
+    if config.app.peers_collect.enabled:
+        flags |= NodeFlags.COLLECTS
+    return flags
