@@ -1,0 +1,68 @@
+"""The event loop of a command: which one it is, and how signals end what runs on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+
+from aicn.cli import exits
+
+_log = logging.getLogger("aicn.cli")
+
+
+@contextlib.contextmanager
+def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Set `stop` at the first SIGINT or SIGTERM; end the process at the second, even if the loop hangs by then.
+
+    Args:
+        stop: what the block waits on.
+    """
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def asked() -> None:
+        _let_go(loop, signals)
+        for one in signals:
+            signal.signal(one, _end)
+        _log.info("stopping; ask again to stop at once")
+        stop.set()
+
+    for one in signals:
+        if sys.platform == "win32":  # its loop takes no signal handlers
+            signal.signal(one, lambda *_: loop.call_soon_threadsafe(asked))
+        else:
+            loop.add_signal_handler(one, asked)
+    try:
+        yield
+    finally:
+        # Once asked to stop, a signal ends the process up to its very end.
+        if not stop.is_set():
+            _let_go(loop, signals)
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, signals: Iterable[signal.Signals]) -> None:
+    for one in signals:
+        if sys.platform == "win32":
+            signal.signal(one, signal.SIG_DFL)
+        else:
+            loop.remove_signal_handler(one)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    # The clean end hangs or is too slow for whoever asks; whatever a command writes stands any end.
+    os._exit(exits.INTERRUPTED)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's, where there is one."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
