@@ -265,3 +265,29 @@ TASK_STOP_TIMEOUT_S: Final = 5.0
 
 INTRODUCTION_GAP_S: Final = 5.0
 """Between two heartbeats that are sent only because peers have come: they reach everybody, not just those."""
+
+# --- upkeep: what machine this is, and newer releases ---------------------------------------------------------
+
+HARDWARE_TIMEOUT_S: Final = 5.0
+"""Longest wait for the facts of a machine: they take 100 ms; a graphics driver that wakes its cards, seconds."""
+
+HARDWARE_MAX_AGE_S: Final = 600.0
+"""Facts are read again after 10 min: a driver that was installed meanwhile brings its cards with it."""
+
+# --- tools: commands that bring a host of their own -------------------------------------------------------
+
+PING_PROTOCOL: Final = "/ipfs/ping/1.0.0"
+"""libp2p's ping; every peer speaks it."""
+
+PING_BYTES: Final = 32
+"""Bytes of one ping, fixed by the protocol."""
+
+PING_COUNT: Final = 5
+"""Pings to a peer where `aicn tool ping` is told no number, as many as the reference's tool sends."""
+
+PING_MAX_PEERS: Final = 100
+"""Peers pinged by one command: each has a connection, a stream and a line on the screen."""
+
+TOOL_PING_INTERVAL_S: Final = 86_400.0
+"""Between the pings by which the host of a tool measures for itself: never again after the first, since a peer
+keeps one ping stream of another and would end that of `aicn tool ping`."""
