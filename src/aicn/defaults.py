@@ -195,6 +195,9 @@ DIAL_ADDRS_MAX: Final = 8
 DIAL_REMEMBERED_MAX: Final = 200
 """Peers of earlier runs dialled at the start."""
 
+BOOTSTRAP_MAX_ADDRS: Final = 256
+"""Bootstrap addresses that can be added over HTTP: each is dialled for as long as the node runs."""
+
 LOOPBACK_MAX_STREAMS: Final = 1_024
 """Requests of a node to its own models at once."""
 

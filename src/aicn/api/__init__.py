@@ -1,8 +1,19 @@
 """The HTTP API: what users and operators call."""
 
-from aicn.api.app import build_app, routes
+from aicn.api.app import Handlers, build_app, routes
+from aicn.api.bootstrap import BootstrapRoutes
 from aicn.api.network import NetworkRoutes
 from aicn.api.projects import ProjectRoutes
 from aicn.api.server import ApiServer
+from aicn.api.swarm import SwarmRoutes
 
-__all__ = ["ApiServer", "NetworkRoutes", "ProjectRoutes", "build_app", "routes"]
+__all__ = [
+    "ApiServer",
+    "BootstrapRoutes",
+    "Handlers",
+    "NetworkRoutes",
+    "ProjectRoutes",
+    "SwarmRoutes",
+    "build_app",
+    "routes",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,11 +13,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aicn.api.access import AccessGate
+from aicn.api.bootstrap import BootstrapRoutes
 from aicn.api.chat import ChatEndpoint
 from aicn.api.endpoint import Handler, JsonEndpoint
 from aicn.api.errors import Code
 from aicn.api.network import NetworkRoutes
 from aicn.api.projects import ProjectRoutes
+from aicn.api.swarm import SwarmRoutes
 from aicn.routing import Router
 
 PREFIX = "/api/v0"
@@ -37,8 +40,20 @@ PUBLIC_PATHS = frozenset(
 """Inference, and what a caller needs to find a model. All other routes are the operator's."""
 
 
-def routes(network: NetworkRoutes, projects: ProjectRoutes, router: Router, *, collects: bool) -> list[Route]:
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """What answers the small routes."""
+
+    network: NetworkRoutes
+    projects: ProjectRoutes
+    swarm: SwarmRoutes
+    bootstrap: BootstrapRoutes
+
+
+def routes(handlers: Handlers, router: Router, *, collects: bool) -> list[Route]:
     """Return every route; `collects` switches the ones that choose among the nodes heard of."""
+    network, projects = handlers.network, handlers.projects
+    swarm, bootstrap = handlers.swarm, handlers.bootstrap
 
     def get(path: str, handler: Handler) -> Route:
         return Route(f"{PREFIX}/{path}", JsonEndpoint(handler), methods=["GET"])
@@ -54,7 +69,12 @@ def routes(network: NetworkRoutes, projects: ProjectRoutes, router: Router, *, c
         get("rendezvous/peers", network.rendezvous_peers),
         get("swarm/peers", network.swarm_peers),
         get("swarm/addrs", network.swarm_addrs),
+        post("swarm/connect", swarm.connect),
+        post("swarm/disconnect", swarm.disconnect),
         get("pubsub/peers", network.pubsub_peers),
+        get("bootstrap/list", bootstrap.list),
+        post("bootstrap/add", bootstrap.add),
+        post("bootstrap/rm", bootstrap.remove),
         get("ai/projects/list", projects.projects),
         get("ai/projects/models", projects.models),
         get("ai/projects/peers", projects.peers),

@@ -17,10 +17,20 @@ from pathlib import Path
 from typing import Self
 
 from aicn import defaults
-from aicn.api import ApiServer, NetworkRoutes, ProjectRoutes, build_app, routes
+from aicn.api import (
+    ApiServer,
+    BootstrapRoutes,
+    Handlers,
+    NetworkRoutes,
+    ProjectRoutes,
+    SwarmRoutes,
+    build_app,
+    routes,
+)
 from aicn.backends import BackendClient
 from aicn.clock import Clock, SystemClock
 from aicn.config import ConfigFile, set_models
+from aicn.errors import HostClosed
 from aicn.ids import PeerId
 from aicn.node.announcer import Announcer
 from aicn.node.background import Background
@@ -118,10 +128,14 @@ class Node:
         reservations = Reservations()
         candidates = CandidateSource(self.directory, self.host.connection, reservations, self.host.peer_id)
         router = Router(candidates, reservations, self._open_stream)
-        network = NetworkRoutes(self.host, self.directory, topic=config.app.topic_name, collects=collects)
-        projects = ProjectRoutes(self.directory, self.registry, candidates)
+        handlers = Handlers(
+            network=NetworkRoutes(self.host, self.directory, topic=config.app.topic_name, collects=collects),
+            projects=ProjectRoutes(self.directory, self.registry, candidates),
+            swarm=SwarmRoutes(self.host),
+            bootstrap=BootstrapRoutes(self.host, self._config_file, self._started_dialer),
+        )
         app = build_app(
-            routes(network, projects, router, collects=collects),
+            routes(handlers, router, collects=collects),
             open_inference=config.aicn.api.open_inference,
             allowed_hosts=config.aicn.api.allowed_hosts,
         )
@@ -215,6 +229,11 @@ class Node:
                 await asyncio.gather(stopped, ended, return_exceptions=True)
 
     # --- what connects the parts --------------------------------------------------------------------------
+
+    def _started_dialer(self) -> Dialer:
+        if self._dialer is None:
+            raise HostClosed("this node has not started yet; ask again in a moment")
+        return self._dialer
 
     async def _open_stream(self, peer: PeerId, first: bytes) -> Stream:
         if peer == self.host.peer_id:

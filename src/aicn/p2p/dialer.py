@@ -7,6 +7,7 @@ them. That is why a Worker behind any NAT serves without an open port.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterable
@@ -57,6 +58,7 @@ class Dialer:
             jitter: returns a number in [0, 1) that spreads the dials of many nodes.
         """
         self._host = host
+        self._changed = asyncio.Event()
         self._bootstrap: dict[PeerId, _Bootstrap] = {}
         for addr in bootstrap:
             self.add_bootstrap(addr)
@@ -64,7 +66,6 @@ class Dialer:
         self._key = rendezvous_key(topic)
         self._clock = clock
         self._jitter = jitter
-        self._changed = asyncio.Event()
         self._identified = asyncio.Event()
 
     def add_bootstrap(self, addr: Multiaddr) -> None:
@@ -75,6 +76,22 @@ class Dialer:
         entry = self._bootstrap.setdefault(peer, _Bootstrap([]))
         if addr not in entry.addrs:
             entry.addrs.append(addr)
+            self._changed.set()
+
+    def remove_bootstrap(self, addr: Multiaddr) -> None:
+        """Dial `addr` no more; a connection that stands is left to the caller. An unknown address is ignored."""
+        peer = peer_of(addr)
+        entry = None if peer is None else self._bootstrap.get(peer)
+        if peer is None or entry is None or addr not in entry.addrs:
+            return
+        entry.addrs.remove(addr)
+        if not entry.addrs:
+            del self._bootstrap[peer]
+        self._changed.set()
+
+    def bootstrap(self) -> tuple[Multiaddr, ...]:
+        """Return the addresses that are dialled again whenever their peer is not connected."""
+        return tuple(addr for entry in self._bootstrap.values() for addr in entry.addrs)
 
     def on_event(self, event: HostEvent) -> None:
         """Notice a bootstrap peer that went away, and the first peer that came."""
@@ -104,19 +121,24 @@ class Dialer:
                 for peer, entry in self._bootstrap.items()
                 if entry.due_s <= now and self._host.connection(peer) is None
             ]
-            await asyncio.gather(*(self._dial_bootstrap(entry) for _, entry in due))
+            await asyncio.gather(*(self._dial_bootstrap(peer, entry) for peer, entry in due))
             self._changed.clear()
             waiting = [entry.due_s for peer, entry in self._bootstrap.items() if self._host.connection(peer) is None]
             wait_s = max(0.0, min(waiting) - self._clock.monotonic()) if waiting else defaults.REDIAL_LAST_S
             await _wait(self._changed, wait_s)
 
-    async def _dial_bootstrap(self, entry: _Bootstrap) -> None:
+    async def _dial_bootstrap(self, peer: PeerId, entry: _Bootstrap) -> None:
         reasons: list[str] = []
-        for addr in entry.addrs:
+        for addr in tuple(entry.addrs):
             if (reason := await self._dial(addr)) is None:
                 entry.reached_s = self._clock.monotonic()
+                if not entry.addrs:  # removed while it was dialled
+                    with contextlib.suppress(NetworkError):
+                        await self._host.disconnect(peer)
                 return
             reasons.append(reason)
+        if not entry.addrs:
+            return
         wait_s = self._postpone(entry)
         _log.warning("bootstrap peer not reached, next try in %.1f s: %s", wait_s, "; ".join(reasons))
 
