@@ -8,8 +8,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from types import FrameType
+from typing import Any
 
 from aicn.cli import exits
 
@@ -57,6 +58,31 @@ def _let_go(loop: asyncio.AbstractEventLoop, signals: Iterable[signal.Signals]) 
 def _end(_number: int, _frame: FrameType | None) -> None:
     # The clean end hangs or is too slow for whoever asks; whatever a command writes stands any end.
     os._exit(exits.INTERRUPTED)
+
+
+async def run_until_signal(work: Coroutine[Any, Any, None]) -> bool:
+    """Run `work` to its end, or until a signal asks to stop: then it is cancelled, and what it had counts.
+
+    Returns:
+        Whether it came to its end.
+
+    Raises:
+        Exception: what `work` raised.
+    """
+    stop = asyncio.Event()
+    with stopped_by_signals(stop):
+        working = asyncio.create_task(work)
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            working.cancel()
+            stopped.cancel()
+            await asyncio.wait({working, stopped})
+    if working.cancelled():
+        return False
+    working.result()
+    return True
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -23,6 +23,7 @@ from aicn.cli.lazy import LazyGroup
         "key": ("aicn.cli.key:key", "Show the peer id of a key file; make the file if it is not there."),
         "psk": ("aicn.cli.key:psk", "Make the pre-shared key of a new private network."),
         "run": ("aicn.cli.run:run", "Run a node."),
+        "tool": ("aicn.cli.tool:tool", "Ping peers, load an API, reach HTTP through a peer, view a datastore."),
         "version": ("aicn.cli.version:version", "Show the version."),
     },
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,0 +1,17 @@
+"""`aicn tool`: what helps those who run nodes."""
+
+from __future__ import annotations
+
+import click
+
+from aicn.cli.lazy import LazyGroup
+
+
+@click.group(
+    cls=LazyGroup,
+    places={
+        "ping": ("aicn.cli.tool_ping:ping", "Measure the round trip to peers over libp2p."),
+    },
+)
+def tool() -> None:
+    """Tools for those who run nodes: ping peers, load an API, reach HTTP through a peer, view a datastore."""
