@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aicn.ids import PeerId
-from interop.oracle_process import OracleProcess
+from interop.dialogue import OracleDialogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Response:
         return b"".join(chunk.data for chunk in self.chunks)
 
 
-class Oracle(OracleProcess):
+class Oracle(OracleDialogue):
     """A running peer on go-libp2p. Leave the context to end it; it must end with status 0.
 
     Calls raise `OracleFailed` with what the peer said, and take at most `PATIENCE_S`.
@@ -68,6 +68,8 @@ class Oracle(OracleProcess):
         relay_service: bool = False,
         public: bool = False,
         gossip_after_ms: int = 0,
+        chat_proxy: bool = True,
+        hole_punching: bool = False,
     ) -> None:
         """Prepare a peer.
 
@@ -84,6 +86,8 @@ class Oracle(OracleProcess):
             relay_service: carry circuits for others.
             public: believe to be reachable, without which a relay on loopback does not begin.
             gossip_after_ms: start gossip that much later than it dials its bootstrap peers.
+            chat_proxy: speak `/chat-proxy/0.0.1`; without, it answers over gossip only.
+            hole_punching: speak DCUtR.
         """
         super().__init__(
             [
@@ -99,6 +103,8 @@ class Oracle(OracleProcess):
                 f"-relay-service={str(relay_service).lower()}",
                 f"-public={str(public).lower()}",
                 f"-gossip-after={gossip_after_ms}ms",
+                f"-no-chat-proxy={str(not chat_proxy).lower()}",
+                f"-hole-punching={str(hole_punching).lower()}",
             ]
         )
 

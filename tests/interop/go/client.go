@@ -44,7 +44,7 @@ func (p *oracle) request(ctx context.Context, args requestArgs) (fields, error) 
 	if err != nil {
 		return nil, err
 	}
-	stream, err := p.host.NewStream(ctx, args.Peer, chatProxy)
+	stream, err := p.host.NewStream(network.WithAllowLimitedConn(ctx, "a chat through a relay"), args.Peer, chatProxy)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}

@@ -78,6 +78,9 @@ func (p *oracle) tellMessages(ctx context.Context, messages *pubsub.Subscription
 			"seqno": octets(message.GetSeqno()),
 			"data":  octets(message.GetData()),
 		})
+		if name == "gossip" {
+			p.talk.hear(message)
+		}
 	}
 }
 

@@ -31,6 +31,8 @@ type options struct {
 	relayService bool
 	public       bool
 	gossipAfter  time.Duration
+	noChatProxy  bool
+	holePunching bool
 }
 
 // list is a flag that may be given several times.
@@ -57,6 +59,8 @@ func parseOptions() options {
 	flag.BoolVar(&o.relayService, "relay-service", false, "carry circuits for others")
 	flag.BoolVar(&o.public, "public", false, "believe to be reachable, as a relay on loopback has to")
 	flag.DurationVar(&o.gossipAfter, "gossip-after", 0, "dial bootstrap peers first and start gossip that much later")
+	flag.BoolVar(&o.noChatProxy, "no-chat-proxy", false, "answer over gossip only")
+	flag.BoolVar(&o.holePunching, "hole-punching", false, "speak DCUtR")
 	flag.Parse()
 	if len(o.listen) == 0 {
 		o.listen = list{"/ip4/127.0.0.1/tcp/0"}

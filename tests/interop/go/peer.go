@@ -32,6 +32,7 @@ type oracle struct {
 	dht   *dht.IpfsDHT
 	topic *pubsub.Topic
 	out   *link
+	talk  *dialogue
 
 	mu       sync.Mutex
 	plans    map[string]plan           // by model; "" for every other
@@ -53,6 +54,7 @@ func newPeer(ctx context.Context, o options, out *link) (*oracle, error) {
 		inFlight: map[string]network.Stream{},
 		raw:      map[int64]network.Stream{},
 	}
+	p.talk = newDialogue(p, o.agent)
 	hostOptions, err := p.hostOptions(ctx, o, bootstrap)
 	if err != nil {
 		return nil, err
@@ -67,7 +69,9 @@ func newPeer(ctx context.Context, o options, out *link) (*oracle, error) {
 	if err := p.tellIdentified(ctx); err != nil {
 		return nil, err
 	}
-	p.host.SetStreamHandler(chatProxy, p.serveChatProxy)
+	if !o.noChatProxy {
+		p.host.SetStreamHandler(chatProxy, p.serveChatProxy)
+	}
 	if o.gossipAfter == 0 {
 		if err := p.joinTopic(ctx, o, bootstrap); err != nil {
 			return nil, err
@@ -131,6 +135,9 @@ func (p *oracle) hostOptions(ctx context.Context, o options, bootstrap []peer.Ad
 	}
 	if o.relayService {
 		result = append(result, libp2p.EnableRelayService())
+	}
+	if o.holePunching {
+		result = append(result, libp2p.EnableHolePunching())
 	}
 	if o.public {
 		result = append(result, libp2p.ForceReachabilityPublic())

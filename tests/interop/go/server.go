@@ -101,6 +101,12 @@ func (p *oracle) serveChatProxy(stream network.Stream) {
 		"chunked":        len(request.TransferEncoding) > 0,
 		"body":           octets(body),
 	})
+	query := request.URL.Query()
+	done, known := p.talk.begin(query.Get("project"), query.Get("model"), query.Get("cid"))
+	if !known {
+		how = plan{Kind: "reset"}
+	}
+	defer done()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go watch(reader, cancel)
