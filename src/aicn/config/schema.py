@@ -246,10 +246,33 @@ class OwnApiConfig(
     """Names, without port, that the interface is reached by from elsewhere."""
 
 
-class OwnConfig(msgspec.Struct, frozen=True, rename={"api": "API"}):
+class HistoryConfig(
+    msgspec.Struct,
+    frozen=True,
+    rename={"enabled": "Enabled", "prompts": "Prompts", "max_age": "MaxAge", "max_entries": "MaxEntries"},
+):
+    """`AICN.History`: who asked what of which model, kept in the datastore."""
+
+    enabled: bool = True
+    """Whether requests are kept at all."""
+    prompts: bool = False
+    """Whether the words of a request are kept with it; off: those kept before are deleted at the start."""
+    max_age: str = "720h"
+    """Older requests are deleted."""
+    max_entries: int = defaults.HISTORY_MAX_ENTRIES
+    """Requests that are kept; the oldest go first."""
+
+    @property
+    def max_age_s(self) -> float:
+        """`max_age` in seconds."""
+        return parse_duration(self.max_age)
+
+
+class OwnConfig(msgspec.Struct, frozen=True, rename={"api": "API", "history": "History"}):
     """`AICN`: settings that the reference does not have; it ignores them."""
 
     api: OwnApiConfig = OwnApiConfig()
+    history: HistoryConfig = HistoryConfig()
 
 
 class Config(

@@ -11,8 +11,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from aicn import defaults
 from aicn.config.durations import parse_duration
-from aicn.config.schema import AppConfig, Config, IdentityConfig, SwarmConfig
+from aicn.config.schema import AppConfig, Config, IdentityConfig, OwnConfig, SwarmConfig
 from aicn.errors import AddressError, ConfigError, IdentityError
 from aicn.identity import PreSharedKey, PrivateKey
 from aicn.ids import ModelKind, Multiaddr
@@ -55,9 +56,7 @@ def validate(config: Config) -> None:
             if model.type not in set(ModelKind):
                 path = f"AIProjects[{index}].Models[{position}].Type"
                 raise _wrong(path, model.type, "use 0 chat, 1 image generation or 2 image edit")
-    for index, host in enumerate(config.aicn.api.allowed_hosts):
-        if not host or not re.fullmatch(r"[A-Za-z0-9._-]+", host):
-            raise _wrong(f"AICN.API.AllowedHosts[{index}]", host, "write a host name without scheme and port")
+    _check_own(config.aicn)
 
 
 def _check_bootstrap(path: str, addr: str) -> None:
@@ -139,6 +138,17 @@ def _check_log(app: AppConfig) -> None:
 def _check_choice(path: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
         raise _wrong(path, value, f"use one of {', '.join(choices)}")
+
+
+def _check_own(own: OwnConfig) -> None:
+    for index, host in enumerate(own.api.allowed_hosts):
+        if not host or not re.fullmatch(r"[A-Za-z0-9._-]+", host):
+            raise _wrong(f"AICN.API.AllowedHosts[{index}]", host, "write a host name without scheme and port")
+    history = own.history
+    _check_duration("AICN.History.MaxAge", history.max_age, positive=True)
+    if not 1 <= history.max_entries <= defaults.HISTORY_ENTRIES_LIMIT:
+        limit = defaults.HISTORY_ENTRIES_LIMIT
+        raise _wrong("AICN.History.MaxEntries", history.max_entries, f"use a number from 1 to {limit}")
 
 
 def _check_duration(path: str, text: str, *, positive: bool = False) -> None:

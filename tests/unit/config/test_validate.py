@@ -72,6 +72,9 @@ BAD: list[tuple[str, Any, str]] = [
     ("App.PeersCollect.HeartbeatInterval", "3 min", "App.PeersCollect.HeartbeatInterval is '3 min'; write"),
     ("AIProjects", [{"Project": "P", "Models": [{"Type": 3}]}], r"AIProjects\[0\].Models\[0\].Type is 3; use 0 chat"),
     ("AICN.API.AllowedHosts", ["http://x"], r"AICN.API.AllowedHosts\[0\] is 'http://x'; write a host name"),
+    ("AICN.History.MaxAge", "0s", "AICN.History.MaxAge is '0s'; use a duration above zero"),
+    ("AICN.History.MaxEntries", -1, "AICN.History.MaxEntries is -1; use a number from 1"),
+    ("AICN.History.MaxEntries", 10_000_001, "AICN.History.MaxEntries is 10000001; use a number from 1"),
 ]
 
 
