@@ -10,6 +10,7 @@ from aicn.cli.lazy import LazyGroup
 @click.group(
     cls=LazyGroup,
     places={
+        "db": ("aicn.cli.tool_db:db", "Look into a node's datastore; also while the node runs."),
         "ping": ("aicn.cli.tool_ping:ping", "Measure the round trip to peers over libp2p."),
     },
 )
