@@ -13,8 +13,10 @@ __all__ = [
     "GOSSIP",
     "IDENTIFIED",
     "INBOUND",
+    "LISTEN_ADDRS",
     "LOGS",
     "LOST",
+    "REACHABILITY",
     "SUBSCRIBED",
     "CoreError",
     "NativeStream",
@@ -33,6 +35,8 @@ LOST: int
 LOGS: int
 ENDED: int
 SUBSCRIBED: int
+REACHABILITY: int
+LISTEN_ADDRS: int
 ERROR_KINDS: list[str]
 
 class CoreError(Exception): ...
@@ -74,6 +78,8 @@ class Node:
         routing_mode: str,
         relay_service: bool,
         autonat_service: bool,
+        hole_punching: bool,
+        port_mapping: bool,
         dial_timeout_s: float,
         ping_interval_s: float,
         notify: Callable[[], object] | None = None,
@@ -86,6 +92,8 @@ class Node:
     def close(self, op: int) -> None: ...
     def connect(self, op: int, addr: str, timeout_s: float) -> None: ...
     def disconnect(self, op: int, peer: str) -> None: ...
+    def listen(self, op: int, addr: str, timeout_s: float) -> None: ...
+    def unlisten(self, op: int, addr: str) -> None: ...
     def open_stream(self, op: int, peer: str, protocol: str, timeout_s: float, first: bytes) -> None: ...
     def publish(self, op: int, topic: str, data: bytes) -> None: ...
     def provide(self, op: int, key: bytes) -> None: ...

@@ -37,8 +37,8 @@ impl Node {
     #[new]
     #[pyo3(signature = (
         *, private_key, listen_addrs, psk, protocol_version, agent_version, stream_protocols, topics, gossipsub,
-        flood_publish, kad_protocol, routing_mode, relay_service, autonat_service, dial_timeout_s, ping_interval_s,
-        notify=None
+        flood_publish, kad_protocol, routing_mode, relay_service, autonat_service, hole_punching, port_mapping,
+        dial_timeout_s, ping_interval_s, notify=None
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword-only: this is HostConfig, field for field")]
     fn new(
@@ -55,6 +55,8 @@ impl Node {
         routing_mode: &str,
         relay_service: bool,
         autonat_service: bool,
+        hole_punching: bool,
+        port_mapping: bool,
         dial_timeout_s: f64,
         ping_interval_s: f64,
         notify: Option<Py<PyAny>>,
@@ -81,6 +83,8 @@ impl Node {
             },
             relay_service,
             autonat_service,
+            hole_punching,
+            port_mapping,
             dial_timeout: seconds(dial_timeout_s),
             ping_interval: seconds(ping_interval_s),
         };
@@ -164,6 +168,20 @@ impl Node {
     fn disconnect(&self, op: u64, peer: &str) {
         let peer = parse_peer_id(peer);
         self.run(op, move |handle: Handle| async move { handle.disconnect(peer?).await.map(|()| Payload::Unit) });
+    }
+
+    /// Listen on one more address.
+    fn listen(&self, op: u64, addr: &str, timeout_s: f64) {
+        let addr = parse_multiaddr(addr);
+        self.run(op, move |handle: Handle| async move {
+            handle.listen(addr?, seconds(timeout_s)).await.map(|()| Payload::Unit)
+        });
+    }
+
+    /// Listen on an address no more.
+    fn unlisten(&self, op: u64, addr: &str) {
+        let addr = parse_multiaddr(addr);
+        self.run(op, move |handle: Handle| async move { handle.unlisten(addr?).await.map(|()| Payload::Unit) });
     }
 
     /// Open a stream.

@@ -51,6 +51,8 @@ mod kind {
     pub(super) const LOGS: u8 = 8;
     pub(super) const ENDED: u8 = 9;
     pub(super) const SUBSCRIBED: u8 = 10;
+    pub(super) const REACHABILITY: u8 = 11;
+    pub(super) const LISTEN_ADDRS: u8 = 12;
 }
 
 /// (operation or 0, kind, value) as Python gets it.
@@ -179,6 +181,8 @@ impl Queue {
             Payload::Event(Event::Subscribed { peer, topic }) => {
                 (kind::SUBSCRIBED, object(py, (peer.to_string(), topic))?)
             }
+            Payload::Event(Event::Reachability { public }) => (kind::REACHABILITY, object(py, public)?),
+            Payload::Event(Event::ListenAddrs(addrs)) => (kind::LISTEN_ADDRS, object(py, convert::addrs(&addrs))?),
             Payload::Event(Event::Lost { count }) => (kind::LOST, object(py, count)?),
             Payload::Ended(why) => (kind::ENDED, object(py, (error::kind(&why), why.to_string()))?),
         })
@@ -204,5 +208,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("LOST", kind::LOST)?;
     module.add("LOGS", kind::LOGS)?;
     module.add("SUBSCRIBED", kind::SUBSCRIBED)?;
+    module.add("REACHABILITY", kind::REACHABILITY)?;
+    module.add("LISTEN_ADDRS", kind::LISTEN_ADDRS)?;
     module.add("ENDED", kind::ENDED)
 }

@@ -6,7 +6,7 @@ use libp2p::{
     StreamProtocol,
     autonat::v1 as autonat,
     connection_limits::{self, ConnectionLimits},
-    identify,
+    dcutr, identify,
     identity::Keypair,
     ping, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
@@ -45,6 +45,7 @@ pub(crate) struct Behaviour {
     pub(crate) autonat: autonat::Behaviour,
     pub(crate) relay_client: relay::client::Behaviour,
     pub(crate) relay: Toggle<relay::Behaviour>,
+    pub(crate) hole_punching: Toggle<dcutr::Behaviour>,
 }
 
 /// Build it.
@@ -74,6 +75,7 @@ pub(crate) fn build(
         autonat: reach::autonat(own, config),
         relay_client,
         relay: reach::relay(own, config),
+        hole_punching: reach::hole_punching(own, config),
     })
 }
 
@@ -103,6 +105,9 @@ pub(crate) fn protocols(config: &Config, dht_server: bool) -> Vec<String> {
     }
     if config.relay_service {
         names.push(relay::HOP_PROTOCOL_NAME.to_string());
+    }
+    if config.hole_punching {
+        names.push(dcutr::PROTOCOL_NAME.to_string());
     }
     names.extend(config.stream_protocols.iter().cloned());
     names.sort();

@@ -71,6 +71,20 @@ pub(crate) enum Command {
         /// Answered once the last connection is gone.
         reply: Reply<()>,
     },
+    /// Listen on one more address.
+    Listen {
+        /// Where, or through which relay.
+        addr: Multiaddr,
+        /// Answered once it is up.
+        reply: Reply<()>,
+    },
+    /// Listen on an address no more.
+    Unlisten {
+        /// As it was asked for, or as it was told.
+        addr: Multiaddr,
+        /// Answered once it is down.
+        reply: Reply<()>,
+    },
     /// Open a stream.
     Open(OpenRequest),
     /// Send gossip.

@@ -55,6 +55,10 @@ pub struct Config {
     pub relay_service: bool,
     /// Dial back for others who ask whether they are public.
     pub autonat_service: bool,
+    /// Try to make a direct connection out of each relayed one.
+    pub hole_punching: bool,
+    /// Ask the router, by UPnP and NAT-PMP, to let others in.
+    pub port_mapping: bool,
     /// How long one dial may take, handshakes included.
     pub dial_timeout: Duration,
     /// Time between two pings on a connection.
@@ -79,6 +83,8 @@ impl Config {
             routing_mode: RoutingMode::Client,
             relay_service: false,
             autonat_service: true,
+            hole_punching: false,
+            port_mapping: false,
             dial_timeout: Duration::from_secs(15),
             ping_interval: Duration::from_secs(15),
         }
@@ -101,6 +107,8 @@ impl fmt::Debug for Config {
             .field("routing_mode", &self.routing_mode)
             .field("relay_service", &self.relay_service)
             .field("autonat_service", &self.autonat_service)
+            .field("hole_punching", &self.hole_punching)
+            .field("port_mapping", &self.port_mapping)
             .field("dial_timeout", &self.dial_timeout)
             .field("ping_interval", &self.ping_interval)
             .finish()

@@ -1,22 +1,20 @@
 //! The one task that owns the swarm.
 
+mod listening;
 mod peers;
 
 use std::{
     collections::{HashMap, HashSet},
-    net::{IpAddr, TcpListener},
     ops::ControlFlow,
     sync::Arc,
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use libp2p::{
     Multiaddr, PeerId,
     autonat::v1 as autonat,
-    gossipsub, identify,
-    kad::{self, Mode},
-    multiaddr::Protocol,
+    gossipsub, identify, kad,
     swarm::{ConnectionId, Swarm, SwarmEvent},
 };
 use tokio::{
@@ -25,7 +23,6 @@ use tokio::{
 };
 
 use crate::{
-    address_book::{dialable, is_loopback},
     behaviour::{self, Behaviour, BehaviourEvent},
     command::{Command, OpenRequest, Reply},
     config::{Config, RoutingMode},
@@ -34,8 +31,8 @@ use crate::{
     error::Error,
     event::{Event, EventSender},
     handle::answer,
+    listeners::Listeners,
     pubsub,
-    reach::Circuits,
     snapshot::{Ended, Snapshot},
     streams,
 };
@@ -82,7 +79,7 @@ pub(crate) struct Driver {
     leaving: HashMap<PeerId, Vec<Reply<()>>>,
     failed_pings: HashMap<ConnectionId, u32>,
     external: HashSet<Multiaddr>,
-    circuits: Circuits,
+    listeners: Listeners,
     resubscribe_at: Option<Instant>,
     /// Peers that lost one of several connections since the last time our topics were announced.
     merged: HashSet<PeerId>,
@@ -111,58 +108,17 @@ impl Driver {
             leaving: HashMap::new(),
             failed_pings: HashMap::new(),
             external: HashSet::new(),
-            circuits: Circuits::default(),
+            listeners: Listeners::default(),
             resubscribe_at: None,
             merged: HashSet::new(),
         }
-    }
-
-    /// Listen on the configured addresses and wait until each has its real address.
-    pub(crate) async fn listen(&mut self, patience: Duration) -> Result<(), Error> {
-        let mut silent = HashSet::new();
-        // All of them before the first is taken: a probe of `::` meets our own `0.0.0.0` on the same port.
-        self.config.listen_addrs.iter().try_for_each(refuse_taken)?;
-        for addr in self.config.listen_addrs.clone() {
-            let id = self.swarm.listen_on(addr.clone()).map_err(|why| {
-                Error::ListenFailed(format!("cannot listen on {addr} ({why}): free the port or choose another address"))
-            })?;
-            // A relayed address comes when the relay agrees, if ever.
-            if Circuits::is_circuit(&addr) {
-                self.circuits.asked(id, addr);
-            } else {
-                silent.insert(id);
-            }
-        }
-        let deadline = Instant::now() + patience;
-        while !silent.is_empty() {
-            let Ok(event) = tokio::time::timeout_at(deadline, self.swarm.select_next_some()).await else {
-                return Err(Error::ListenFailed("a listen address did not come up in time: check it".into()));
-            };
-            match &event {
-                SwarmEvent::NewListenAddr { listener_id, .. } => {
-                    silent.remove(listener_id);
-                }
-                SwarmEvent::ListenerClosed { listener_id, reason: Err(why), addresses }
-                    if silent.contains(listener_id) =>
-                {
-                    return Err(Error::ListenFailed(format!("cannot listen on {addresses:?} ({why}): choose another")));
-                }
-                _ => {}
-            }
-            self.on_event(event);
-        }
-        // The other addresses of a wildcard are there already.
-        while let Some(event) = self.swarm.next().now_or_never().flatten() {
-            self.on_event(event);
-        }
-        Ok(())
     }
 
     /// Run until closed, or until every handle is gone.
     pub(crate) async fn run(mut self) {
         let mut closing = None;
         loop {
-            let due = [self.resubscribe_at, self.search_tick(), self.circuits.next()].into_iter().flatten().min();
+            let due = [self.resubscribe_at, self.search_tick(), self.listeners.next()].into_iter().flatten().min();
             let timer = async move {
                 match due {
                     Some(at) => sleep_until(at).await,
@@ -225,15 +181,7 @@ impl Driver {
             self.wake_merged();
             self.merged.clear();
         }
-        for addr in self.circuits.due() {
-            match self.swarm.listen_on(addr.clone()) {
-                Ok(id) => self.circuits.asked(id, addr),
-                Err(why) => {
-                    log::warn!("cannot ask for a relayed address at {addr}: {why}");
-                    self.circuits.refused(addr);
-                }
-            }
-        }
+        self.ask_relays();
         self.discovery.on_tick(&mut self.swarm.behaviour_mut().kad, &self.snapshot.read().book);
     }
 
@@ -253,6 +201,8 @@ impl Driver {
                     answer(reply, Err(Error::NotConnected(format!("{peer} is not connected: nothing to close"))));
                 }
             }
+            Command::Listen { addr, reply } => self.on_listen(addr, reply),
+            Command::Unlisten { addr, reply } => self.on_unlisten(&addr, reply),
             Command::Open(request) => self.open(request),
             Command::Publish { topic, data, reply } => {
                 let subscribers = self.snapshot.read().topic_peers.get(&topic).map_or(0, Vec::len);
@@ -316,13 +266,10 @@ impl Driver {
             SwarmEvent::Dialing { peer_id: Some(peer), .. } => {
                 self.discovery.on_dialing(&mut self.swarm.behaviour_mut().kad, &peer);
             }
-            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => self.on_listeners_changed(),
+            SwarmEvent::NewListenAddr { listener_id, address } => self.on_listening(listener_id, address),
+            SwarmEvent::ExpiredListenAddr { listener_id, address } => self.on_not_listening(listener_id, address),
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
-                self.circuits.closed(listener_id);
-                if let Err(why) = reason {
-                    log::warn!("no longer listening on {addresses:?}: {why}");
-                }
-                self.on_listeners_changed();
+                self.on_listener_closed(listener_id, &addresses, reason);
             }
             SwarmEvent::ListenerError { error, .. } => log::warn!("a listener met an error: {error}"),
             _ => {}
@@ -343,6 +290,10 @@ impl Driver {
             BehaviourEvent::Kad(event) => self.on_kad(event),
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Autonat(autonat::Event::StatusChanged { new, .. }) => self.on_reachability(&new),
+            BehaviourEvent::HolePunching(event) => match event.result {
+                Ok(_) => log::info!("{} is connected directly now, and not through a relay", event.remote_peer_id),
+                Err(why) => log::info!("{} stays behind its relay: {why}", event.remote_peer_id),
+            },
             BehaviourEvent::RelayClient(event) => log::debug!("relay: {event:?}"),
             BehaviourEvent::Relay(event) => log::debug!("relay service: {event:?}"),
             _ => {}
@@ -392,47 +343,4 @@ impl Driver {
             gossipsub::Event::GossipsubNotSupported { peer_id } => log::debug!("{peer_id} does not speak gossip"),
         }
     }
-
-    fn on_reachability(&mut self, status: &autonat::NatStatus) {
-        log::info!("reachability is now {status:?}");
-        if self.config.routing_mode == RoutingMode::Auto {
-            let server = status.is_public();
-            self.swarm.behaviour_mut().kad.set_mode(Some(if server { Mode::Server } else { Mode::Client }));
-            self.snapshot.write().protocols = behaviour::protocols(&self.config, server);
-        }
-    }
-
-    /// Keep the snapshot, and announce as external what others can dial: provider records and reservations carry
-    /// external addresses only.
-    fn on_listeners_changed(&mut self) {
-        let own = *self.swarm.local_peer_id();
-        let listening: Vec<Multiaddr> =
-            self.swarm.listeners().filter_map(|addr| dialable(addr.clone(), &own)).collect();
-        let outward: HashSet<Multiaddr> = listening.iter().filter(|addr| !is_loopback(addr)).cloned().collect();
-        let external = if outward.is_empty() { listening.iter().cloned().collect() } else { outward };
-        for gone in self.external.difference(&external) {
-            self.swarm.remove_external_address(gone);
-        }
-        for fresh in external.difference(&self.external) {
-            self.swarm.add_external_address(fresh.clone());
-        }
-        self.external = external;
-        self.snapshot.write().listen_addrs = listening;
-    }
-}
-
-/// Fail if somebody listens on `addr`. The transport shares its port with whoever shares theirs, so it would not
-/// notice a second node.
-fn refuse_taken(addr: &Multiaddr) -> Result<(), Error> {
-    let (ip, port) = match addr.iter().collect::<Vec<_>>().as_slice() {
-        [Protocol::Ip4(ip), Protocol::Tcp(port)] => (IpAddr::V4(*ip), *port),
-        [Protocol::Ip6(ip), Protocol::Tcp(port)] => (IpAddr::V6(*ip), *port),
-        _ => return Ok(()),
-    };
-    if port == 0 {
-        return Ok(());
-    }
-    TcpListener::bind((ip, port)).map(drop).map_err(|why| {
-        Error::ListenFailed(format!("cannot listen on {addr} ({why}): free the port or choose another address"))
-    })
 }

@@ -99,6 +99,13 @@ pub enum Event {
     },
     /// A gossip message of somebody else arrived.
     Gossip(GossipMessage),
+    /// Others can reach this host, or cannot, or that is not known any more, as AutoNAT finds.
+    Reachability {
+        /// `None` while it is not known.
+        public: Option<bool>,
+    },
+    /// The addresses of this host have changed.
+    ListenAddrs(Vec<Multiaddr>),
     /// The queue overflowed here: this many events were dropped. Read the snapshots afresh.
     Lost {
         /// How many.

@@ -15,6 +15,7 @@ use crate::{
     command::{Command, OpenRequest, Pending, Reply},
     error::Error,
     event::{Connection, PeerAddrs, PeerIdentity},
+    listeners::is_circuit,
     snapshot::{Ended, Snapshot},
     stream::Stream,
 };
@@ -30,6 +31,9 @@ const END_GRACE: Duration = Duration::from_secs(1);
 
 /// Longest time that a call takes as its own; an hour of waiting is a mistake, and clocks do not add up for ever.
 const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// How long a listen address may take to come up or go.
+pub(crate) const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long closing the connections to a peer may take.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -143,6 +147,39 @@ impl Handle {
             Error::Timeout(format!("the connections to {peer} did not close within {s} s: they are being cut"))
         };
         self.ask(Command::Disconnect { peer, reply }, answer, deadline, late).await
+    }
+
+    /// Listen on one more address, or be called through one more relay, and return once that works. `timeout` is
+    /// for relays; an address of this machine has 5 s.
+    ///
+    /// A relay that is lost later is asked again until `unlisten`.
+    ///
+    /// # Errors
+    /// [`Error::ListenFailed`], [`Error::Timeout`], [`Error::Overloaded`], [`Error::Closed`]; nothing is kept then.
+    pub async fn listen(&self, addr: Multiaddr, timeout: Duration) -> Result<(), Error> {
+        let timeout = if is_circuit(&addr) { timeout.min(MAX_TIMEOUT) } else { LISTEN_TIMEOUT };
+        let (reply, answer) = oneshot::channel();
+        let late = || {
+            let ms = timeout.as_millis();
+            Error::Timeout(format!("{addr} did not come up within {ms} ms: try another one"))
+        };
+        let command = Command::Listen { addr: addr.clone(), reply };
+        self.ask(command, answer, Instant::now() + timeout, late).await
+    }
+
+    /// Listen on an address no more, named as it was asked for or as it was told; nothing if it is not listened on.
+    /// Connections stay.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], [`Error::Closed`].
+    pub async fn unlisten(&self, addr: Multiaddr) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        let late = || {
+            let s = LISTEN_TIMEOUT.as_secs();
+            Error::Timeout(format!("{addr} was not given up within {s} s: it soon will be"))
+        };
+        let command = Command::Unlisten { addr: addr.clone(), reply };
+        self.ask(command, answer, Instant::now() + LISTEN_TIMEOUT, late).await
     }
 
     /// Open a stream over the existing connection, a direct one first; dial a known address if there is none.

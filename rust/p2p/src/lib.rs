@@ -17,6 +17,7 @@ mod event;
 mod frames;
 mod handle;
 mod identity;
+mod listeners;
 mod muxer;
 mod narrow;
 mod provider_store;
@@ -51,8 +52,6 @@ const EVENT_QUEUE: usize = 4096;
 const EVENT_RESERVE: usize = 1024;
 /// Inbound streams that wait for the user: a burst from a full set of callers.
 const INBOUND_QUEUE: usize = 1024;
-/// How long a listen address may take to come up.
-const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections are trimmed by policy, not by idleness: practically never.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1 << 30);
 /// Inbound streams of one connection whose protocol is being agreed on.
@@ -78,7 +77,7 @@ pub async fn start(config: Config) -> Result<(Handle, Events, Inbound), Error> {
     let (event_sender, events) = event::event_queue(EVENT_QUEUE, EVENT_RESERVE);
     let snapshot = Arc::new(snapshot::Snapshot::new());
     let mut driver = driver::Driver::new(swarm, command_queue, snapshot.clone(), event_sender, config);
-    driver.listen(LISTEN_TIMEOUT).await?;
+    driver.listen(handle::LISTEN_TIMEOUT).await?;
     tokio::spawn(driver.run());
     Ok((Handle::new(own, commands, snapshot), events, Inbound::new(inbound)))
 }

@@ -1,14 +1,10 @@
 //! What makes a host reachable: AutoNAT tells whether it is, relays carry what cannot come directly.
 //!
-//! Hole punching and port mapping belong here too, each as one more `Toggle` in the behaviour.
+//! Hole punching makes a direct connection out of a relayed one.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use libp2p::{
-    Multiaddr, PeerId, autonat::v1 as autonat, core::transport::ListenerId, multiaddr::Protocol, relay,
-    swarm::behaviour::toggle::Toggle,
-};
-use tokio::time::Instant;
+use libp2p::{PeerId, autonat::v1 as autonat, dcutr, relay, swarm::behaviour::toggle::Toggle};
 
 use crate::config::Config;
 
@@ -43,50 +39,7 @@ pub(crate) fn relay(own: PeerId, config: &Config) -> Toggle<relay::Behaviour> {
     config.relay_service.then(|| relay::Behaviour::new(own, limits)).into()
 }
 
-/// How long after a relay was lost, or refused, it is asked again.
-const ASK_RELAY_AFTER: Duration = Duration::from_secs(5);
-
-/// The relays through which this host can be called, and those to be asked again.
-#[derive(Debug, Default)]
-pub(crate) struct Circuits {
-    held: HashMap<ListenerId, Multiaddr>,
-    lost: Vec<(Instant, Multiaddr)>,
-}
-
-impl Circuits {
-    /// Whether a listen address leads through a relay.
-    pub(crate) fn is_circuit(addr: &Multiaddr) -> bool {
-        addr.iter().any(|part| part == Protocol::P2pCircuit)
-    }
-
-    /// A relay was asked.
-    pub(crate) fn asked(&mut self, id: ListenerId, addr: Multiaddr) {
-        self.held.insert(id, addr);
-    }
-
-    /// A listener is closed; if it was a relay's, ask again later.
-    pub(crate) fn closed(&mut self, id: ListenerId) {
-        if let Some(addr) = self.held.remove(&id) {
-            self.refused(addr);
-        }
-    }
-
-    /// A relay could not even be asked.
-    pub(crate) fn refused(&mut self, addr: Multiaddr) {
-        self.lost.push((Instant::now() + ASK_RELAY_AFTER, addr));
-    }
-
-    /// When `due` has something.
-    pub(crate) fn next(&self) -> Option<Instant> {
-        self.lost.iter().map(|(at, _)| *at).min()
-    }
-
-    /// The relays to ask now.
-    pub(crate) fn due(&mut self) -> Vec<Multiaddr> {
-        let now = Instant::now();
-        let (due, later) = std::mem::take(&mut self.lost).into_iter().partition(|(at, _)| *at <= now);
-        self.lost = later;
-        let due: Vec<(Instant, Multiaddr)> = due;
-        due.into_iter().map(|(_, addr)| addr).collect()
-    }
+/// Hole punching (DCUtR), if it is on.
+pub(crate) fn hole_punching(own: PeerId, config: &Config) -> Toggle<dcutr::Behaviour> {
+    config.hole_punching.then(|| dcutr::Behaviour::new(own)).into()
 }

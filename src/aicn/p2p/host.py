@@ -66,6 +66,11 @@ class HostConfig:
     relay_service: bool = False
     """Carry circuits for others."""
     autonat_service: bool = True
+    """Dial back for others who ask whether they are public."""
+    hole_punching: bool = False
+    """Try to make a direct connection out of each relayed one."""
+    port_mapping: bool = False
+    """Ask the router, by UPnP and NAT-PMP, to let others in."""
     dial_timeout_s: float = 15.0
     ping_interval_s: float = 15.0
 
@@ -148,6 +153,20 @@ class PeerSubscribed:
 
 
 @dataclass(frozen=True, slots=True)
+class ReachabilityChanged:
+    """Others can dial this host (True), cannot (False), or that is not known any more (None), as AutoNAT finds."""
+
+    public: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddrsChanged:
+    """`Host.listen_addrs` returns something else from now on. Also told at the start, once there is an address."""
+
+    addrs: tuple[Multiaddr, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EventsLost:
     """The event queue overflowed: `count` events were dropped. State must be read afresh from the host."""
 
@@ -161,7 +180,16 @@ class HostEnded:
     error: AicnError
 
 
-HostEvent = PeerConnected | PeerDisconnected | PeerIdentified | PeerSubscribed | EventsLost | HostEnded
+HostEvent = (
+    PeerConnected
+    | PeerDisconnected
+    | PeerIdentified
+    | PeerSubscribed
+    | ReachabilityChanged
+    | ListenAddrsChanged
+    | EventsLost
+    | HostEnded
+)
 
 
 class Stream(Protocol):
@@ -276,7 +304,27 @@ class Host(Protocol):
         ...
 
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
-        """Return the addresses actually listened on, without /p2p; ports resolved, wildcards expanded."""
+        """Return the addresses actually listened on, without /p2p; ports resolved, wildcards expanded.
+
+        Those of relays (`.../p2p/RELAY/p2p-circuit`) and those that a router maps to this host are among them.
+        """
+        ...
+
+    async def listen(self, addr: Multiaddr, *, timeout_s: float | None = None) -> None:
+        """Listen on one more address, or be called through one more relay: `<relay>/p2p/RELAY/p2p-circuit`.
+
+        Returns once that works. A relay that is lost later is asked again until `unlisten`.
+
+        Raises:
+            AddressError: not a multiaddr.
+            ListenFailed: the address is taken, or the relay refused or cannot be dialled; nothing is kept.
+            NetworkTimeout: the relay did not agree within `timeout_s` (default: `HostConfig.dial_timeout_s`).
+            Overloaded: too many addresses are listened on.
+        """
+        ...
+
+    async def unlisten(self, addr: Multiaddr) -> None:
+        """Listen on `addr` no more, as it was asked for or as `listen_addrs` tells it. Idempotent; connections stay."""
         ...
 
     def connections(self) -> tuple[Connection, ...]:

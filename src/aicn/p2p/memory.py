@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import count
 
@@ -20,38 +19,37 @@ from aicn.errors import (
     HostClosed,
     ListenFailed,
     NotConnected,
-    PublishFailed,
     StreamRefused,
 )
 from aicn.identity import PrivateKey
 from aicn.ids import Multiaddr, PeerId
-from aicn.multiaddr import parse, peer_of, with_peer, without_peer
+from aicn.multiaddr import is_relayed, parse, peer_of, with_peer, without_peer
 from aicn.p2p.host import (
     Connection,
     Direction,
     EventHandler,
     GossipHandler,
-    GossipMessage,
     HostConfig,
     HostEvent,
+    ListenAddrsChanged,
     PeerAddrs,
     PeerConnected,
     PeerDisconnected,
     PeerIdentified,
     PeerIdentity,
     PeerSubscribed,
+    ReachabilityChanged,
     Stream,
     StreamHandler,
 )
-from aicn.p2p.memory_network import MemoryLink, MemoryNetwork
+from aicn.p2p.memory_gossip import MemoryGossip
+from aicn.p2p.memory_listeners import MemoryListeners
+from aicn.p2p.memory_network import MemoryLink, MemoryNetwork, relay_part
 from aicn.p2p.pipe import PipeStream, stream_pair
 
 __all__ = ["MemoryHost", "MemoryNetwork"]
 
 _log = logging.getLogger("aicn.p2p")
-
-_SEEN_MAX = 10_000
-"""Gossip messages remembered against duplicates: far more than are under way at once."""
 
 _RTT_US = 100
 """A made-up round trip, the same everywhere, so that no choice depends on chance."""
@@ -65,15 +63,15 @@ class MemoryHost:
         self._network = network
         self._config = config
         self._key = PrivateKey.from_protobuf(config.private_key)
-        self._listen_addrs: tuple[Multiaddr, ...] = ()
+        self._listeners = MemoryListeners(self, network, self._addrs_changed)
         self._links: dict[PeerId, MemoryLink] = {}
         self._book: dict[PeerId, dict[Multiaddr, None]] = {}
         self._stream_handlers: dict[str, StreamHandler] = {}
-        self._gossip_handler: GossipHandler | None = None
+        self._gossip = MemoryGossip(
+            self.peer_id, config.topics, lambda: ((peer, link.other.gossip) for peer, link in self._links.items())
+        )
         self._event_handler: EventHandler | None = None
         self._handlers: set[asyncio.Task[None]] = set()
-        self._seen: OrderedDict[tuple[PeerId, bytes], None] = OrderedDict()
-        self._seqno = 0
         self._conn_ids = count(1)
         self._running = False
         self._closing: asyncio.Task[None] | None = None
@@ -106,7 +104,7 @@ class MemoryHost:
 
     def on_gossip(self, handler: GossipHandler) -> None:
         """Set the receiver of gossip."""
-        self._gossip_handler = handler
+        self._gossip.handler = handler
 
     def on_event(self, handler: EventHandler) -> None:
         """Set the receiver of events."""
@@ -114,12 +112,12 @@ class MemoryHost:
 
     async def start(self) -> None:
         """Listen on the configured addresses and begin."""
-        try:
-            self._listen_addrs = tuple(self._network.bind(self, addr) for addr in self._config.listen_addrs)
-        except ListenFailed:
-            self._network.remove(self)
-            raise
         self._running = True
+        try:
+            self._listeners.begin(self._config.listen_addrs)
+        except ListenFailed:
+            self._running = False
+            raise
 
     async def close(self) -> None:
         """Cancel handlers and close connections."""
@@ -134,6 +132,8 @@ class MemoryHost:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._listeners.end()
+        self._gossip.end()
         self._network.remove(self)
         for peer in list(self._links):
             self.lose(peer)
@@ -142,7 +142,7 @@ class MemoryHost:
 
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
         """Return the addresses listened on."""
-        return self._listen_addrs if self._running else ()
+        return self._listeners.addrs() if self._running else ()
 
     def connections(self) -> tuple[Connection, ...]:
         """Return the established connections."""
@@ -166,7 +166,7 @@ class MemoryHost:
             config.protocol_version,
             config.agent_version,
             tuple(self.protocols),
-            self._listen_addrs,
+            self._listeners.addrs(),
             self._key.public.protobuf,
         )
 
@@ -177,11 +177,47 @@ class MemoryHost:
 
     def topic_peers(self, topic: str) -> tuple[PeerId, ...]:
         """Return the connected peers subscribed to `topic`."""
-        return tuple(peer for peer, link in self._links.items() if link.other.subscribed(topic))
+        return tuple(peer for peer, link in self._links.items() if topic in link.other.gossip.topics)
 
-    def subscribed(self, topic: str) -> bool:
-        """Tell whether this host listens to `topic`."""
-        return topic in self._config.topics
+    @property
+    def gossip(self) -> MemoryGossip:
+        """What this host publishes and hears."""
+        return self._gossip
+
+    @property
+    def relay_service(self) -> bool:
+        """Whether this host carries circuits for others."""
+        return self._config.relay_service
+
+    def relays(self) -> frozenset[PeerId]:
+        """Return the relays through which this host can be called."""
+        return self._listeners.relays()
+
+    def linked(self, peer: PeerId | None) -> MemoryHost | None:
+        """Return the host of a connected peer."""
+        link = None if peer is None else self._links.get(peer)
+        return None if link is None else link.other
+
+    # --- addresses ----------------------------------------------------------------------------------------
+
+    async def listen(self, addr: Multiaddr, *, timeout_s: float | None = None) -> None:  # noqa: ARG002
+        """Listen on one more address, or be called through one more relay."""
+        self._check_running()
+        await self._listeners.listen(parse(addr))
+
+    async def unlisten(self, addr: Multiaddr) -> None:
+        """Listen on `addr` no more."""
+        self._check_running()
+        self._listeners.unlisten(parse(addr))
+
+    def _addrs_changed(self) -> None:
+        self._tell(ListenAddrsChanged(self._listeners.addrs()))
+        for link in self._links.values():
+            link.other._learn(self.peer_id)  # noqa: SLF001
+
+    def tell_reachability(self, public: bool | None) -> None:  # noqa: FBT001
+        """Tell what AutoNAT would find; nobody finds it out in memory."""
+        self._tell(ReachabilityChanged(public))
 
     # --- connections --------------------------------------------------------------------------------------
 
@@ -195,7 +231,11 @@ class MemoryHost:
             raise DialFailed(f"address {addr} is that of this host itself; dial another peer")
         if peer in self._links:
             return peer
-        found = self._network.find(without_peer(addr), self)
+        relay = None
+        if is_relayed(addr):
+            place, relay = relay_part(addr)
+            await self.connect(Multiaddr(f"{place}/p2p/{relay}"))
+        found = self._network.find(addr, self)
         if found is None:
             raise DialFailed(f"{peer} cannot be dialled ({addr}: connection refused); check its addresses")
         if found.peer_id != peer:
@@ -206,8 +246,9 @@ class MemoryHost:
         self._check_running()
         if not found.running:
             raise DialFailed(f"{peer} cannot be dialled ({addr}: connection refused); check its addresses")
-        self._link(found, without_peer(addr), Direction.OUTBOUND)
-        found._link(self, self._listen_addrs[0] if self._listen_addrs else _NOWHERE, Direction.INBOUND)  # noqa: SLF001
+        seen_at = Multiaddr(f"{relay_part(addr)[0]}/p2p/{relay}/p2p-circuit") if relay else self._seen_at()
+        self._link(found, without_peer(addr), Direction.OUTBOUND, relay)
+        found._link(self, seen_at, Direction.INBOUND, relay)  # noqa: SLF001
         self._greet(peer)
         found._greet(self.peer_id)  # noqa: SLF001
         return peer
@@ -217,29 +258,31 @@ class MemoryHost:
         """Whether the host was started and not closed."""
         return self._running
 
-    def _link(self, other: MemoryHost, addr: Multiaddr, direction: Direction) -> None:
+    def _seen_at(self) -> Multiaddr:
+        """Return where a host seems to be that dials."""
+        return next((addr for addr in self._listeners.addrs() if not is_relayed(addr)), _NOWHERE)
+
+    def _link(self, other: MemoryHost, addr: Multiaddr, direction: Direction, relay: PeerId | None) -> None:
         connection = Connection(
-            other.peer_id, addr, direction, relayed=False, rtt_us=_RTT_US, conn_id=str(next(self._conn_ids))
+            other.peer_id, addr, direction, relay is not None, rtt_us=_RTT_US, conn_id=str(next(self._conn_ids))
         )
-        self._links[other.peer_id] = MemoryLink(other, connection)
+        self._links[other.peer_id] = MemoryLink(other, connection, relay)
         self._tell(PeerConnected(connection))
 
     def _greet(self, peer: PeerId) -> None:
         """Learn who the peer is and what it listens to."""
-        link = self._links.get(peer)
-        if link is None:
-            return
-        identity = link.other.own_identity()
-        if identity.listen_addrs:
-            self._book.setdefault(peer, {}).update(dict.fromkeys(identity.listen_addrs))
-        self._tell(PeerIdentified(identity))
-        for topic in link.other.topics:
+        link = self._learn(peer)
+        for topic in link.other.gossip.topics if link is not None else ():
             self._tell(PeerSubscribed(peer, topic))
 
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """The topics this host listens to."""
-        return self._config.topics
+    def _learn(self, peer: PeerId) -> MemoryLink | None:
+        link = self._links.get(peer)
+        if link is not None:
+            identity = link.other.own_identity()
+            if identity.listen_addrs:
+                self._book.setdefault(peer, {}).update(dict.fromkeys(identity.listen_addrs))
+            self._tell(PeerIdentified(identity))
+        return link
 
     async def disconnect(self, peer: PeerId) -> None:
         """Close the connection to `peer`."""
@@ -257,6 +300,9 @@ class MemoryHost:
         for stream in list(link.streams):
             stream.reset()
         self._tell(PeerDisconnected(peer))
+        for carried in [other for other, each in self._links.items() if each.relay == peer]:
+            self.lose(carried)
+        self._listeners.lose(peer)
 
     # --- streams ------------------------------------------------------------------------------------------
 
@@ -281,7 +327,7 @@ class MemoryHost:
             raise NotConnected(f"{peer} went away; connect again")
         if not link.other.speaks(protocol):
             raise StreamRefused(f"{peer} does not speak {protocol}; try another peer")
-        mine, theirs = stream_pair(self.peer_id, peer, protocol)
+        mine, theirs = stream_pair(self.peer_id, peer, protocol, relayed=link.relay is not None)
         link.keep(mine)
         link.other.accept(self.peer_id, theirs)
         if first:
@@ -323,45 +369,7 @@ class MemoryHost:
     async def publish(self, topic: str, data: bytes) -> int:
         """Send `data` to the subscribers of `topic`, who send it on."""
         self._check_running()
-        if len(data) > defaults.GOSSIP_MAX_BYTES:
-            raise PublishFailed(f"a message of {len(data)} bytes is longer than {defaults.GOSSIP_MAX_BYTES} bytes")
-        self._seqno += 1
-        message = GossipMessage(topic, self.peer_id, self._seqno.to_bytes(8), data)
-        self._remember(message)
-        await asyncio.sleep(0)
-        return self._send_on(message, came_from=None)
-
-    def hear(self, message: GossipMessage, came_from: PeerId) -> None:
-        """Take in a message of the network, once, and send it on."""
-        if not self._running or not self.subscribed(message.topic) or not self._remember(message):
-            return
-        if self._gossip_handler is not None:
-            try:
-                self._gossip_handler(message)
-            except Exception:  # noqa: BLE001 - told in the log; the next one is delivered
-                _log.exception("the receiver of gossip failed on a message of %s", message.source)
-        self._send_on(message, came_from)
-
-    def _send_on(self, message: GossipMessage, came_from: PeerId | None) -> int:
-        loop = asyncio.get_running_loop()
-        others = [
-            link.other
-            for peer, link in self._links.items()
-            if peer not in {came_from, message.source} and link.other.subscribed(message.topic)
-        ]
-        for other in others:
-            loop.call_soon(other.hear, message, self.peer_id)
-        return len(others)
-
-    def _remember(self, message: GossipMessage) -> bool:
-        """Return whether the message is new."""
-        name = message.source, message.seqno
-        if name in self._seen:
-            return False
-        self._seen[name] = None
-        if len(self._seen) > _SEEN_MAX:
-            self._seen.popitem(last=False)
-        return True
+        return await self._gossip.publish(topic, data)
 
     def _tell(self, event: HostEvent) -> None:
         if self._event_handler is not None:

@@ -1,7 +1,7 @@
-"""The host over the Rust core. The only module that imports `aicn._native`.
+"""The host over the Rust core. With `native_stream` the only module that imports `aicn._native`.
 
 Python starts an operation under a number and awaits a future; the core queues what becomes of it and wakes the loop
-once for a batch. Streams are tried first, without a future: what has arrived, or fits, is dealt with at once.
+once for a batch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from aicn import _native, defaults
 from aicn.errors import AicnError, CorePanicked, HostClosed, NetworkTimeout
@@ -28,6 +28,7 @@ from aicn.p2p.host import (
     HostConfig,
     HostEnded,
     HostEvent,
+    ListenAddrsChanged,
     PeerAddrs,
     PeerConnected,
     PeerDisconnected,
@@ -35,96 +36,25 @@ from aicn.p2p.host import (
     PeerIdentity,
     PeerSubscribed,
     PubsubRouter,
+    ReachabilityChanged,
     Stream,
     StreamHandler,
 )
+from aicn.p2p.native_stream import NativeStream
 
 _log = logging.getLogger("aicn.p2p")
 
-
-class NativeStream:
-    """A stream of the core; a `Stream`."""
-
-    __slots__ = ("_closed", "_host", "_native")
-
-    def __init__(self, host: NativeHost, native: _native.NativeStream) -> None:
-        """Wrap `native`, whose operations `host` completes."""
-        self._host = host
-        self._native = native
-        self._closed = False
-
-    @property
-    def peer(self) -> PeerId:
-        """The peer at the other end."""
-        return PeerId(self._native.peer)
-
-    @property
-    def protocol(self) -> str:
-        """The protocol that was negotiated."""
-        return self._native.protocol
-
-    @property
-    def relayed(self) -> bool:
-        """Whether a relay carries the stream."""
-        return self._native.relayed
-
-    async def read(self, max_bytes: int = 65_536) -> bytes:
-        """Return what has arrived; wait if nothing has; `b""` at the end."""
-        native = self._native
-        try:
-            while (data := native.try_read(max_bytes)) is None:
-                await self._host.operation(native.start_readable)
-        except _native.CoreError as error:
-            raise native_values.error(*error.args) from None
-        return data
-
-    async def write(self, data: bytes) -> None:
-        """Hand over `data`; wait while the send buffer is full."""
-        native = self._native
-        sent = 0
-        try:
-            while True:
-                sent += native.try_write(data, sent)
-                if sent >= len(data):
-                    return
-                await self._until_writable()
-        except _native.CoreError as error:
-            raise native_values.error(*error.args) from None
-
-    async def finish(self, data: bytes) -> None:
-        """Hand over the last bytes and close; the core sends them with the end of the stream."""
-        native = self._native
-        sent = 0
-        try:
-            while (sent := sent + native.write_end(data, sent)) < len(data):
-                await self._until_writable()
-        except _native.CoreError as error:
-            raise native_values.error(*error.args) from None
-        self._closed = True
-
-    async def _until_writable(self) -> None:
-        try:
-            async with asyncio.timeout(defaults.STALL_TIMEOUT_S):
-                await self._host.operation(self._native.start_writable)
-        except TimeoutError as error:
-            self.reset()
-            raise NetworkTimeout(f"the peer took nothing for {defaults.STALL_TIMEOUT_S:g} s") from error
-
-    async def close_write(self) -> None:
-        """Send all that was written, then end this half."""
-        await self._host.operation(self._native.start_close_write)
-
-    async def close(self) -> None:
-        """End both halves; the core sends what was written, and is not waited for."""
-        if not self._closed:
-            self._closed = True
-            self._native.begin_close()
-
-    def reset(self) -> None:
-        """End both halves at once, in error; nothing after `close`."""
-        if not self._closed:
-            self._closed = True
-            self._native.reset()
+_EVENTS: Final[dict[int, Callable[[Any], HostEvent]]] = {
+    _native.CONNECTED: lambda value: PeerConnected(native_values.connection(value)),
+    _native.DISCONNECTED: lambda value: PeerDisconnected(PeerId(value)),
+    _native.IDENTIFIED: lambda value: PeerIdentified(native_values.identity(value)),
+    _native.SUBSCRIBED: lambda value: PeerSubscribed(PeerId(value[0]), value[1]),
+    _native.REACHABILITY: ReachabilityChanged,
+    _native.LISTEN_ADDRS: lambda value: ListenAddrsChanged(native_values.addrs(value)),
+    _native.LOST: EventsLost,
+    _native.ENDED: lambda value: HostEnded(native_values.error(*value)),
+}
+"""What the core tells unasked, as the events of the seam."""
 
 
 class NativeHost:
@@ -199,6 +129,8 @@ class NativeHost:
                 routing_mode=str(config.routing_mode),
                 relay_service=config.relay_service,
                 autonat_service=config.autonat_service,
+                hole_punching=config.hole_punching,
+                port_mapping=config.port_mapping,
                 dial_timeout_s=config.dial_timeout_s,
                 ping_interval_s=config.ping_interval_s,
                 # A Windows loop watches no descriptors.
@@ -287,18 +219,9 @@ class NativeHost:
                 self._tell_event(self._event(kind, value))
 
     def _event(self, kind: int, value: Any) -> HostEvent:
-        if kind == _native.CONNECTED:
-            return PeerConnected(native_values.connection(value))
-        if kind == _native.DISCONNECTED:
-            return PeerDisconnected(PeerId(value))
-        if kind == _native.IDENTIFIED:
-            return PeerIdentified(native_values.identity(value))
-        if kind == _native.SUBSCRIBED:
-            return PeerSubscribed(PeerId(value[0]), value[1])
         if kind == _native.LOST:
             self.events_lost += value
-            return EventsLost(value)
-        return HostEnded(native_values.error(*value))
+        return _EVENTS[kind](value)
 
     def _tell_gossip(self, message: GossipMessage) -> None:
         if self._gossip_handler is not None and not self._closed:
@@ -369,6 +292,17 @@ class NativeHost:
         return tuple(map(PeerId, self._node.topic_peers(topic))) if self._node is not None else ()
 
     # --- what waits for others ----------------------------------------------------------------------------
+
+    async def listen(self, addr: Multiaddr, *, timeout_s: float | None = None) -> None:
+        """Listen on one more address, or be called through one more relay."""
+        parse(addr)
+        wait_s = self._config.dial_timeout_s if timeout_s is None else timeout_s
+        await self.operation(lambda op: self._running.listen(op, addr, wait_s))
+
+    async def unlisten(self, addr: Multiaddr) -> None:
+        """Listen on `addr` no more."""
+        parse(addr)
+        await self.operation(lambda op: self._running.unlisten(op, addr))
 
     async def connect(self, addr: Multiaddr, *, timeout_s: float | None = None) -> PeerId:
         """Dial `addr`; return at once if that peer is connected."""

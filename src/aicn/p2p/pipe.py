@@ -31,8 +31,9 @@ class _Half:
 class PipeStream:
     """One end of a pipe; a `Stream`."""
 
-    def __init__(self, peer: PeerId, protocol: str, incoming: _Half, outgoing: _Half) -> None:
+    def __init__(self, peer: PeerId, protocol: str, incoming: _Half, outgoing: _Half, *, relayed: bool = False) -> None:
         """Read from `incoming`, write to `outgoing`; `peer` is who is at the other end."""
+        self._relayed = relayed
         self._peer = peer
         self._protocol = protocol
         self._in = incoming
@@ -51,8 +52,8 @@ class PipeStream:
 
     @property
     def relayed(self) -> bool:
-        """Never: nothing is nearer than the same process."""
-        return False
+        """Whether a relay carries the stream."""
+        return self._relayed
 
     @property
     def released(self) -> bool:
@@ -146,7 +147,12 @@ class PipeStream:
             half.wake()
 
 
-def stream_pair(dialler: PeerId, listener: PeerId, protocol: str) -> tuple[PipeStream, PipeStream]:
+def stream_pair(
+    dialler: PeerId, listener: PeerId, protocol: str, *, relayed: bool = False
+) -> tuple[PipeStream, PipeStream]:
     """Return the dialler's end and the listener's end of a new stream."""
     there, back = _Half(), _Half()
-    return PipeStream(listener, protocol, back, there), PipeStream(dialler, protocol, there, back)
+    return (
+        PipeStream(listener, protocol, back, there, relayed=relayed),
+        PipeStream(dialler, protocol, there, back, relayed=relayed),
+    )
