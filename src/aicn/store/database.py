@@ -27,6 +27,35 @@ SCHEMA: Final = (
         PRIMARY KEY (namespace, key)
     ) WITHOUT ROWID
     """,
+    """
+    CREATE TABLE history (
+        id                INTEGER PRIMARY KEY,
+        at_unix_ms        INTEGER NOT NULL,
+        side              TEXT NOT NULL,
+        kind              TEXT NOT NULL,
+        project           TEXT NOT NULL,
+        model             TEXT NOT NULL,
+        cid               TEXT NOT NULL,
+        caller            TEXT NOT NULL,
+        peer              TEXT NOT NULL,
+        attempts          INTEGER NOT NULL,
+        outcome           TEXT NOT NULL,
+        status            INTEGER,
+        first_byte_ms     REAL,
+        total_ms          REAL NOT NULL,
+        prompt_tokens     INTEGER,
+        completion_tokens INTEGER,
+        images            INTEGER,
+        answer_bytes      INTEGER NOT NULL
+    )
+    """,
+    "CREATE INDEX history_by_time ON history (at_unix_ms)",
+    """
+    CREATE TABLE history_prompts (
+        id     INTEGER PRIMARY KEY,
+        prompt TEXT NOT NULL
+    )
+    """,
 )
 """One statement per schema version: the n-th leads from version n to n + 1."""
 
@@ -94,6 +123,8 @@ def _open(path: Path) -> sqlite3.Connection:
         # After a kill nothing is lost; after a power cut the last moments may be, the file is whole all the same.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA trusted_schema = OFF")
+        # What is deleted, the words of a request say, is overwritten and not only forgotten.
+        connection.execute("PRAGMA secure_delete = ON")
         _check(connection)
         _bring_up_to_date(connection, path)
     except BaseException:

@@ -98,6 +98,19 @@ class Store:
         statement = "DELETE FROM kv WHERE namespace = ? AND key = ?"
         await self._run(lambda: self._connection.execute(statement, (namespace, key)))
 
+    async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run `work` in the writer thread, in one transaction, after all that was asked before; return its value.
+
+        Raises:
+            StoreClosed, StoreError: nothing of it is kept then.
+        """
+
+        def within() -> _T:
+            with transaction(self._connection):
+                return work(self._connection)
+
+        return await self._run(within)
+
     async def close(self) -> None:
         """Finish the calls under way, close the file and let go of the folder. Safe to call again; each call waits."""
         if self._closing is None:
