@@ -307,6 +307,45 @@ HARDWARE_TIMEOUT_S: Final = 5.0
 HARDWARE_MAX_AGE_S: Final = 600.0
 """Facts are read again after 10 min: a driver that was installed meanwhile brings its cards with it."""
 
+UPGRADE_MANIFEST_MAX_BYTES: Final = 262_144
+"""256 KiB: one artefact for each kind of machine takes 250 bytes."""
+
+UPGRADE_ARTEFACT_MAX_BYTES: Final = 536_870_912
+"""512 MiB: aicn with all its packages takes 40 MiB."""
+
+UPGRADE_UNPACKED_MAX_BYTES: Final = 2_147_483_648
+"""2 GiB on the disk, for each of the two releases that are kept."""
+
+UPGRADE_MAX_FILES: Final = 100_000
+"""Files in a release; aicn with all its packages has some 3,000."""
+
+UPGRADE_SILENCE_TIMEOUT_S: Final = 30.0
+"""Longest silence of the server that releases come from."""
+
+UPGRADE_DOWNLOAD_TIMEOUT_S: Final = 3_600.0
+"""For one file: 40 MiB in an hour is a modem's speed."""
+
+UPGRADE_APPLY_TIMEOUT_S: Final = 7_200.0
+"""For manifest, artefact, unpacking and the first start together."""
+
+UPGRADE_FIRST_START_TIMEOUT_S: Final = 60.0
+"""For `aicn version` of a new release: a fifth of a second, and more while Python compiles it on a slow disk."""
+
+UPGRADE_FIRST_LOOK_S: Final = 30.0
+"""From the start of a node to its first look for a release: the start itself comes first."""
+
+UPGRADE_QUIET_S: Final = 1.0
+"""A node is idle when no request has been under way for 1 s: a conversation's next request often comes at once."""
+
+UPGRADE_WAIT_TOLD_S: Final = 86_400.0
+"""A release that waits for a node which is never idle is told of in the log once a day."""
+
+UPGRADE_STOP_TIMEOUT_S: Final = 20.0
+"""From the request to stop a release on trial to its hard end; a node grants its requests 5 s, twice."""
+
+UPGRADE_MAX_ATTEMPTS: Final = 2
+"""Trials that came to no end, by a power cut say: the second might be the release's own doing."""
+
 # --- tools: commands that bring a host of their own -------------------------------------------------------
 
 PING_PROTOCOL: Final = "/ipfs/ping/1.0.0"
@@ -336,3 +375,56 @@ LOAD_LINE_MAX_BYTES: Final = 1_048_576
 
 LOAD_EXAMPLE_MAX_BYTES: Final = 300
 """What is kept of the first answer of each kind that says an error: a sentence."""
+
+# --- questions over gossip: what is asked, what is answered -----------------------------------------------
+
+GOSSIP_QUESTION_MAX_BYTES: Final = GOSSIP_MAX_BYTES - 4_096
+"""Largest question or answer that is published: the frame around it (ids, signature, key, topic) counts towards the
+1 MiB, and a longer frame makes a peer reset its gossip stream."""
+
+ASK_INFO_TIMEOUT_S: Final = 120.0
+"""Longest wait for the identity, hardware or models of a node, as in the reference."""
+
+ASK_CHAT_TIMEOUT_S: Final = 180.0
+"""Longest wait for a chat over gossip, as in the reference."""
+
+ASK_IMAGE_TIMEOUT_S: Final = 300.0
+"""Longest wait for images over gossip, as in the reference."""
+
+ASK_MAX_PENDING: Final = 1_024
+"""Questions of this node that wait for a reply."""
+
+ASK_REMEMBERED: Final = 1_024
+"""Questions that ended last: what still comes in reply to them is dropped unread."""
+
+REFUSAL_MAX_CHARS: Final = 1_024
+"""Characters kept of the text of an error reply: it ends up in answers and logs."""
+
+QUESTION_ID_MAX_CHARS: Final = 64
+"""Longest id of a question; a UUID has 36."""
+
+QUESTION_BURST: Final = 64
+"""Questions taken from one peer at once."""
+
+QUESTIONS_PER_S: Final = 8.0
+"""Questions taken from one peer in the long run: several times what the busiest reference Input measured asks."""
+
+QUESTION_SOURCES_MAX: Final = 10_000
+"""Peers whose questions are counted; those longest silent are forgotten, some 2 MB."""
+
+QUESTION_IDS_REMEMBERED: Final = 50_000
+"""Questions remembered so that none is answered twice, some 10 MB at worst."""
+
+QUESTION_MAX_AGE_S: Final = 600.0
+"""A question this much older than the newest of its sender, by the sender's own clock, was recorded and is sent
+again; longer than gossip takes, shorter than ids are remembered."""
+
+ANSWERING_MAX: Final = 256
+"""Questions being answered at once. Most wait for a model server; each holds at most `GOSSIP_ANSWER_READ_MAX_BYTES`."""
+
+ANSWERING_MAX_PER_PEER: Final = 64
+"""Questions of one peer being answered at once."""
+
+GOSSIP_ANSWER_READ_MAX_BYTES: Final = 4_194_304
+"""Bytes read of a model server's JSON for an answer over gossip: with every letter escaped it may be several times
+longer than what it says; what is still longer cannot fit."""

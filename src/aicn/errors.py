@@ -23,6 +23,7 @@ The whole tree::
     │   ├── StreamRefused           the peer does not speak the protocol
     │   ├── StreamReset             the other side, or the connection, ended the stream
     │   ├── NetworkTimeout          the peer did not answer in time
+    │   ├── PeerRefused             the peer answered a question over gossip with an error
     │   ├── PublishFailed           gossip could not be sent
     │   ├── Overloaded              a bounded queue of the core is full
     │   ├── HostClosed              the host was used after it was closed
@@ -30,7 +31,8 @@ The whole tree::
     ├── RegistryError
     │   ├── NotSameMachine          a model's URL leads to another machine
     │   ├── InvalidModel            a registration that cannot be kept
-    │   └── ModelNotFound           nobody registered that model here
+    │   ├── ModelNotFound           nobody registered that model here
+    │   └── WrongKind               the model is there, and does something else
     ├── BackendError                the model server beside this node
     │   ├── BackendUnreachable      ... cannot be connected to
     │   ├── BackendTimeout          ... went silent
@@ -39,6 +41,8 @@ The whole tree::
     │   ├── NoCandidate             no peer serves the model
     │   ├── NodeUnavailable         the peer that was asked for cannot be reached
     │   └── AttemptsExhausted       every peer that was tried failed
+    ├── UpgradeError                a newer release cannot be looked for, fetched or started
+    │   └── ReleaseRefused          ... is there and must not be taken
     └── DemoFailed                  a part of the demonstration did not come up or stopped
 
 None of these knows HTTP: `aicn.api.errors` is the one table from exception to status code.
@@ -185,6 +189,21 @@ class NetworkTimeout(NetworkError):
     slug = "network_timeout"
 
 
+class PeerRefused(NetworkError):
+    """The peer answered a question over gossip with an error of its own.
+
+    Attributes:
+        code: the peer's number for it; those of `aicn.wire.codes` are common.
+    """
+
+    slug = "peer_refused"
+
+    def __init__(self, message: str, code: int = 5000) -> None:
+        """Carry the peer's `message` and `code`."""
+        super().__init__(message)
+        self.code = code
+
+
 class PublishFailed(NetworkError):
     """A gossip message could not be sent: too large, or a duplicate."""
 
@@ -235,6 +254,12 @@ class ModelNotFound(RegistryError):
     slug = "model_not_found"
 
 
+class WrongKind(RegistryError):
+    """The model does something else than it was asked for: a chat of a model that draws, say."""
+
+    slug = "wrong_kind"
+
+
 class BackendError(AicnError):
     """The model server beside this node failed."""
 
@@ -283,6 +308,18 @@ class AttemptsExhausted(RoutingError):
     """Every peer that was tried failed before its first content byte."""
 
     slug = "attempts_exhausted"
+
+
+class UpgradeError(AicnError):
+    """A newer release cannot be looked for, fetched, written, started or published."""
+
+    slug = "upgrade"
+
+
+class ReleaseRefused(UpgradeError):
+    """A release that must not be taken: not signed, not what was signed, not newer, not for this machine, or bad."""
+
+    slug = "release_refused"
 
 
 class DemoFailed(AicnError):

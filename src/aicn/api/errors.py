@@ -6,35 +6,10 @@ parameters), 403 (not allowed), 404, 405, 408, 413 or 500 (all else, with the co
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Any
 
 from aicn import errors
-
-
-class Code(IntEnum):
-    """The `code` of an error answer."""
-
-    PARAMETER = 1001
-    PARSE = 1002
-    JSON = 1003
-    PROTOBUF = 1004
-    TIMEOUT = 1005
-    RENDEZVOUS = 1006
-    MODEL = 1007
-    UPLOAD = 1008
-    BUFFER = 1009
-    PERMISSION = 1010
-    UNSUPPORTED = 1011
-    HOST_INFO = 1012
-    ENCRYPT = 1013
-    DECRYPT = 1014
-    UUID = 1015
-    DATABASE = 1016
-    PROXY = 1017
-    STREAM = 1018
-    DEPRECATED = 1019
-    INTERNAL = 5000
+from aicn.wire.codes import Code
 
 
 class ApiError(Exception):
@@ -74,10 +49,16 @@ NO_CANDIDATE_MESSAGE = "Not enough available and directly connected nodes"
 MODEL_NOT_FOUND_MESSAGE = "can not find in registered project and model"
 """Recorded from the reference; programs compare it."""
 
+WRONG_KIND_MESSAGE = (
+    "the model does something else; use chat/completion for chat, image/gen for image generation, "
+    "image/edit for image edit"
+)
+
 _TABLE: tuple[tuple[type[errors.AicnError], Code, int], ...] = (
     (errors.InvalidModel, Code.PARAMETER, 400),
     (errors.NotSameMachine, Code.PARAMETER, 400),
     (errors.ModelNotFound, Code.MODEL, 500),
+    (errors.WrongKind, Code.MODEL, 500),
     (errors.RegistryError, Code.PARAMETER, 400),
     (errors.AddressError, Code.INTERNAL, 500),
     (errors.NoCandidate, Code.PROXY, 500),
@@ -89,6 +70,7 @@ _TABLE: tuple[tuple[type[errors.AicnError], Code, int], ...] = (
     (errors.StreamReset, Code.STREAM, 500),
     (errors.StreamRefused, Code.STREAM, 500),
     (errors.NetworkTimeout, Code.TIMEOUT, 500),
+    (errors.PeerRefused, Code.INTERNAL, 500),
     (errors.NetworkError, Code.INTERNAL, 500),
     (errors.SealError, Code.DECRYPT, 500),
     (errors.MalformedMessage, Code.PROTOBUF, 500),
@@ -101,10 +83,14 @@ _TABLE: tuple[tuple[type[errors.AicnError], Code, int], ...] = (
 )
 """Most specific first; a test walks the whole tree of `aicn.errors`."""
 
+_CODES = frozenset(code.value for code in Code)
+
 
 def from_exception(error: errors.AicnError) -> ApiError:
     """Return the answer for `error`."""
     code, status = next((code, status) for kind, code, status in _TABLE if isinstance(error, kind))
+    if isinstance(error, errors.PeerRefused) and error.code in _CODES:
+        code = Code(error.code)
     message = NO_CANDIDATE_MESSAGE if isinstance(error, errors.NoCandidate) else str(error)
     return ApiError(code, message, status)
 
@@ -113,6 +99,8 @@ def from_node(slug: str) -> ApiError:
     """Return the answer for an error that the asked node reported of itself, by its slug."""
     if slug == errors.ModelNotFound.slug:
         return ApiError(Code.MODEL, MODEL_NOT_FOUND_MESSAGE, 500)
+    if slug == errors.WrongKind.slug:
+        return ApiError(Code.MODEL, WRONG_KIND_MESSAGE, 500)
     kind = next((kind for kind, _, _ in _TABLE if kind.slug == slug), errors.AicnError)
     code = next(code for row, code, _ in _TABLE if issubclass(kind, row))
     return ApiError(code, f"the node answered: {slug.replace('_', ' ')}", 500)
@@ -136,3 +124,17 @@ def event_body(error: ApiError) -> dict[str, Any]:
         **error.body(),
         "error": {"message": error.message, "type": "upstream_error", "code": error.code.name.lower()},
     }
+
+
+__all__ = [
+    "MODEL_NOT_FOUND_MESSAGE",
+    "NO_CANDIDATE_MESSAGE",
+    "ApiError",
+    "Code",
+    "chat_body",
+    "event_body",
+    "from_exception",
+    "from_node",
+    "parameter",
+    "parsing",
+]

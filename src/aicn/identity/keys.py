@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from aicn.errors import IdentityError
 from aicn.ids import PeerId
-from aicn.multiaddr import base58_encode
+from aicn.multiaddr import base58_decode, base58_encode, parse_peer_id
 
 _CURVE: Final = ec.SECP256K1()
 _ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
@@ -61,6 +61,19 @@ class PublicKey:
             return cls(ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, data[len(_PUBLIC_PREFIX) :]))
         except ValueError:
             raise IdentityError("a public key is not a point of the curve secp256k1") from None
+
+    @classmethod
+    def from_peer_id(cls, peer: PeerId) -> PublicKey:
+        """Read the key that a peer id of this network carries.
+
+        Raises:
+            AddressError: it is no peer id.
+            IdentityError: it is one, but of another kind of key.
+        """
+        multihash = base58_decode(parse_peer_id(peer))
+        if not multihash.startswith(_IDENTITY_MULTIHASH):
+            raise IdentityError(f"peer id {peer} carries no secp256k1 key; only those of this network do (16Uiu2HA...)")
+        return cls.from_protobuf(multihash[len(_IDENTITY_MULTIHASH) :])
 
     @property
     def protobuf(self) -> bytes:

@@ -55,13 +55,13 @@ def build_reply(
 
 
 def build_error(
-    code: int, message: str, request: Request, own: PrivateKey, *, now_unix: float, client_version: str = ""
+    code: int, message: str, asked: Message, own: PrivateKey, *, now_unix: float, client_version: str = ""
 ) -> Message:
-    """Return the error reply to `request`; `code` is not 0."""
+    """Return the error reply to the request `asked`, which need not have been opened; `code` is not 0."""
     if code == 0:
         raise MalformedMessage("an error reply needs a code other than 0")
-    header = _header(request.id, own, request.sender, now_unix, client_version)
-    return Message(header, type_of(request.body), b"", code, message)
+    header = _header(RequestId(asked.header.id), own, PeerId(asked.header.node_id), now_unix, client_version)
+    return Message(header, asked.type, b"", code, message)
 
 
 def open_request(message: Message, own: PrivateKey) -> Request:

@@ -37,9 +37,9 @@ def test_request_and_reply_round_trip() -> None:
 
 
 def test_error_reply_round_trips_without_a_body() -> None:
-    request = open_request(_sent(build_request(CHAT, ASKER, ASKED.public, now_unix=0)), ASKED)
+    request = _sent(build_request(CHAT, ASKER, ASKED.public, now_unix=0))
     sent = _sent(build_error(1007, "no such model", request, ASKED, now_unix=0))
-    assert sent.body == b""
+    assert (sent.body, sent.type) == (b"", request.type)
     reply = open_reply(sent, ASKER, ASKED.public.peer_id)
     assert (reply.body, reply.code, reply.message) == (None, 1007, "no such model")
     with pytest.raises(MalformedMessage):
@@ -72,7 +72,7 @@ def test_request_in_the_name_of_another_is_refused() -> None:
 
 
 def test_reply_of_somebody_who_was_not_asked_is_refused() -> None:
-    request = open_request(build_request(AIProjectRequest(), ASKER, ASKED.public, now_unix=0), ASKED)
+    request = build_request(AIProjectRequest(), ASKER, ASKED.public, now_unix=0)
     forged = build_error(1, "forged", request, OTHER, now_unix=0)
     with pytest.raises(MalformedMessage):
         open_reply(forged, ASKER, ASKED.public.peer_id)
