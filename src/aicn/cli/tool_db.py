@@ -90,8 +90,9 @@ def _field(name: str, value: Any) -> str:
     moment = _TIME.search(name)
     if moment is not None and isinstance(value, int | float):
         try:
-            seconds = value / _TICKS[moment["unit"] or "s"]
-            return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+            ticks = _TICKS[moment["unit"] or "s"]
+            precision = "seconds" if ticks == 1 else "milliseconds"
+            return datetime.fromtimestamp(value / ticks, UTC).isoformat(timespec=precision)
         except (ValueError, OverflowError, OSError):
             return str(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

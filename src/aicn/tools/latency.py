@@ -30,5 +30,5 @@ class Latencies(NamedTuple):
         ordered = sorted(times)
         if not ordered:
             return None
-        ranked = (ordered[math.ceil(percent * len(ordered) / 100) - 1] for percent in PERCENTS)
-        return cls(math.fsum(ordered) / len(ordered), *ranked, ordered[-1])
+        p50, p90, p95, p99 = (ordered[math.ceil(percent * len(ordered) / 100) - 1] for percent in PERCENTS)
+        return cls(math.fsum(ordered) / len(ordered), p50, p90, p95, p99, ordered[-1])

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from aicn.errors import StoreError, StoreMissing
 from aicn.store import Store
+from aicn.store.database import SCHEMA
 from aicn.tools.datastore import HIDDEN, Entry, Section, find_database, view_database
 from support.configurations import example, write
 
@@ -32,8 +33,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 async def test_a_running_node_is_seen_and_goes_on(tmp_path: Path, store: Store) -> None:
     with view_database(find_database(tmp_path)) as view:
-        assert view.sections() == (Section("other", 2, 9), Section("peers", 2, 14))
-        assert view.schema_version == 1
+        assert view.sections()[:2] == (Section("other", 2, 9), Section("peers", 2, 14))
+        assert view.schema_version == len(SCHEMA)
         await store.put("peers", "c", b"3")  # the writer does not wait for the reader
         assert view.entries("peers", limit=10) == (Entry("a", [1, 2]), Entry("b", {"n": 2}))
         assert view.entries("peers", limit=1) == (Entry("a", [1, 2]),)
