@@ -1,0 +1,130 @@
+"""What is said of one route, and the failures and parameters that routes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aicn.api.errors import Code
+
+JSON: Final = "application/json"
+EVENTS: Final = "text/event-stream"
+FORM: Final = "multipart/form-data"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter behind the question mark."""
+
+    name: str
+    text: str
+    schema: dict[str, Any]
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One way to fail.
+
+    Attributes:
+        status: HTTP status.
+        code: the `code` of the body.
+        when: one line for a person.
+    """
+
+    status: int
+    code: Code
+    when: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One route.
+
+    Attributes:
+        method: `GET` or `POST`.
+        path: the whole path.
+        tag: the group that it is shown in.
+        summary: a few words.
+        text: what it does, in Markdown.
+        public: whether callers from elsewhere may use it where inference is open; otherwise the operator only.
+        parameters: what stands behind the question mark.
+        request: type of the request body, None for none.
+        request_type: its media type.
+        example: a request body that is shown.
+        answer: type of a good answer, None where it is no JSON.
+        answer_types: media types of a good answer.
+        relays: whether the answer may be the model server's own, with any status.
+        failures: how it may fail, besides what `for_all` lists.
+    """
+
+    method: str
+    path: str
+    tag: str
+    summary: str
+    text: str
+    public: bool = False
+    parameters: tuple[Parameter, ...] = ()
+    request: Any = None
+    request_type: str = JSON
+    example: dict[str, Any] | None = None
+    answer: Any = None
+    answer_types: tuple[str, ...] = (JSON,)
+    relays: bool = False
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """An id for programs: `post_chat_completion_proxy`."""
+        words = self.path.removeprefix("/api/v0").replace("/", " ").replace(".", " ").replace("-", " ").split()
+        return "_".join([self.method.lower(), *words])
+
+
+NOT_FROM_THERE = Failure(
+    403, Code.PERMISSION, "the caller is not on the node's machine and the route is not open, or another site's page"
+)
+BAD_JSON = Failure(400, Code.PARSE, "the body is not the JSON object that is described")
+SLOW = Failure(408, Code.TIMEOUT, "the body did not arrive in time")
+LARGE = Failure(413, Code.PARAMETER, "the body is too large")
+PARAMETER = Failure(400, Code.PARAMETER, "a field is missing or cannot be used")
+NO_NUMBER = Failure(400, Code.PARSE, "`number` is no number")
+INTERNAL = Failure(500, Code.INTERNAL, "anything that is not foreseen; the message says what")
+FILE = Failure(500, Code.INTERNAL, "the configuration file cannot be written, so that nothing has changed")
+NO_COLLECTING = Failure(500, Code.UNSUPPORTED, "this node does not collect heartbeats (`App.PeersCollect.Enabled`)")
+BODY = (BAD_JSON, PARAMETER, SLOW, LARGE)
+
+
+ROUTED = (
+    Failure(400, Code.PARAMETER, "a field that routes the request is missing or cannot be used"),
+    Failure(400, Code.PARSE, "the body, or its part that routes the request, cannot be read"),
+    SLOW,
+    LARGE,
+    Failure(500, Code.TIMEOUT, "the model server is silent for too long"),
+    Failure(500, Code.MODEL, "the node does not serve the model, or its model server failed"),
+    Failure(500, Code.BUFFER, "too much is under way on this node"),
+    Failure(500, Code.PROXY, "nobody who serves the model can be reached, or all that were tried failed"),
+    Failure(500, Code.STREAM, "the node cannot be reached, or broke off"),
+    INTERNAL,
+)
+CHOSEN = (Failure(400, Code.UNSUPPORTED, "this node collects no heartbeats, so it knows nobody to ask"), *ROUTED)
+ASKED = (
+    *BODY,
+    Failure(500, Code.TIMEOUT, "the node does not answer in time"),
+    Failure(500, Code.PROTOBUF, "the node's answer cannot be read"),
+    Failure(500, Code.DECRYPT, "the node's answer cannot be opened"),
+    Failure(500, Code.STREAM, "the node cannot be reached, or broke off"),
+    INTERNAL,
+)
+NUMBER = Parameter(
+    "number", "How many entries at most; 100 by default.", {"type": "integer", "minimum": 0, "maximum": 1_000_000}
+)
+PROJECT = Parameter("project", "Name of the project.", {"type": "string", "minLength": 1}, required=True)
+MODEL = Parameter("model", "Name of the model.", {"type": "string", "minLength": 1}, required=True)
+NODE = Parameter("node_id", "Peer id of the node.", {"type": "string", "minLength": 1}, required=True)
+CID = Parameter("cid", "Instance of the model; empty: any.", {"type": "string"})
+LISTED = (PARAMETER, NO_NUMBER)
+
+
+def for_all(operation: Operation) -> tuple[Failure, ...]:
+    """Return every way in which `operation` may fail."""
+    return (*operation.failures, NOT_FROM_THERE)
