@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import pytest
 import pytest_asyncio
 
+from interop.networks import Network
 from interop.oracle import Oracle
 from interop.oracle_build import GoMissing, build
 from interop.our_host import OurHost
@@ -33,6 +34,13 @@ def oracle_binary() -> Path:
         return build()
     except GoMissing as missing:
         without_go(str(missing))
+
+
+@pytest.fixture(scope="module")
+def network(request: pytest.FixtureRequest) -> Network:
+    """Return the network that a test is run on: see `every_network`."""
+    wanted: Network = request.param
+    return wanted
 
 
 @pytest_asyncio.fixture

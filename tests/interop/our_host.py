@@ -45,6 +45,7 @@ class OurHost:
         handler: StreamHandler | None = None,
         key: PrivateKey | None = None,
         dial_timeout_s: float = 15.0,
+        relay_service: bool = False,
     ) -> None:
         """Prepare a host.
 
@@ -56,6 +57,7 @@ class OurHost:
             handler: of chat-proxy streams; by default they are kept for `inbound`.
             key: identity; None for a fresh one.
             dial_timeout_s: how long a peer may take to answer a dial.
+            relay_service: carry circuits for others.
         """
         config = HostConfig(
             private_key=(key or PrivateKey.generate()).protobuf,
@@ -67,6 +69,7 @@ class OurHost:
             pubsub_router=PubsubRouter(router),
             routing_mode=RoutingMode(dht),
             dial_timeout_s=dial_timeout_s,
+            relay_service=relay_service,
         )
         self.host = NativeHost(config)
         self.host.on_gossip(self._tell)

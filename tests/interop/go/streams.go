@@ -112,7 +112,7 @@ func ending(err error) string {
 	switch {
 	case err == nil:
 		return ""
-	case errors.Is(err, network.ErrReset):
+	case errors.Is(err, network.ErrReset), err.Error() == network.ErrReset.Error(): // net/http hides it in requests
 		return "reset"
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "truncated"

@@ -1,0 +1,76 @@
+"""The kinds of network that exist, and what is the same in all tests of whole nodes on them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+
+from interop.oracle import Oracle
+from interop.oracle_build import OracleFailed
+from support.mock_model_server import MockModelServer
+from support.processes import NodeProcess
+
+PSK: Final = bytes(range(32))
+ALONE: Final = "/alone"
+"""DHT prefix of Go peers that are to find nobody but whom they dial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network: private or public, with one of the gossip routers."""
+
+    psk: bytes | None
+    router: str
+
+    @property
+    def psk_hex(self) -> str:
+        """The pre-shared key as a configuration has it; "" for none."""
+        return self.psk.hex() if self.psk else ""
+
+    def __str__(self) -> str:
+        return f"{'psk' if self.psk else 'public'}-{self.router}"
+
+
+EVERY: Final = tuple(Network(psk, router) for psk in (PSK, None) for router in ("floodsub", "gossipsub"))
+every_network = pytest.mark.parametrize("network", EVERY, ids=str, scope="module", indirect=True)
+two_networks = pytest.mark.parametrize("network", EVERY[::3], ids=str, scope="module", indirect=True)
+"""Each kind of privacy and each router once."""
+one_network = pytest.mark.parametrize("network", EVERY[:1], ids=str, scope="module", indirect=True)
+
+
+def model(name: str, url: str, kind: int = 0, cid: str = "") -> dict[str, Any]:
+    """Return a model as a configuration lists it: `kind` 0 chat, 1 image generation, 2 image edit."""
+    return {"Model": name, "API": url, "Type": kind, "CID": cid}
+
+
+def projects(server: MockModelServer) -> list[dict[str, Any]]:
+    """Return one model of each kind, all of project P: m chats, i makes images, e edits them; i2 is one of two of i."""
+    return [
+        {
+            "Project": "P",
+            "Models": [
+                model("m", server.chat_url),
+                model("i", f"{server.url}/v1/images/generations", 1),
+                model("e", f"{server.url}/v1/images/edits", 2),
+                model("two", f"{server.url}/first", 1, "c1"),
+                model("two", f"{server.url}/second", 1, "c2"),
+            ],
+        }
+    ]
+
+
+async def joined(go: Oracle, node: NodeProcess) -> None:
+    """Wait until a Go peer and a node hear each other's gossip."""
+    if node.peer not in await go.topic_peers():
+        await go.event("subscribed", peer=node.peer)
+
+
+def decoded(data: bytes) -> Any:
+    """Return the JSON of a body."""
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise OracleFailed(f"no JSON: {data[:200]!r}") from error
