@@ -243,6 +243,14 @@ LOG_LINE_MAX_CHARS: Final = 16_384
 LOG_WAIT_S: Final = 0.05
 """Longest time that a terminal or pipe nobody reads may hold up the event loop before lines are dropped."""
 
+# --- metrics ----------------------------------------------------------------------------------------------
+
+METRICS_MAX_MODELS: Final = 50
+"""Models that are named in metrics; later ones count as `other`. Each takes some 100 lines of text, 5 KB."""
+
+LOOP_LAG_INTERVAL_S: Final = 1.0
+"""Between two measurements of how late the event loop is."""
+
 # --- store ------------------------------------------------------------------------------------------------
 
 STORE_KEY_MAX_BYTES: Final = 512
@@ -428,3 +436,26 @@ ANSWERING_MAX_PER_PEER: Final = 64
 GOSSIP_ANSWER_READ_MAX_BYTES: Final = 4_194_304
 """Bytes read of a model server's JSON for an answer over gossip: with every letter escaped it may be several times
 longer than what it says; what is still longer cannot fit."""
+
+# --- images: requests and answers that are larger than others -----------------------------------------------
+
+IMAGE_FIRST_BYTE_TIMEOUT_S: Final = 300.0
+"""From the end of a request for images to the head of its answer: what the reference allows."""
+
+UPLOAD_HELD_MAX_BYTES: Final = 2_097_152
+"""2 MiB: a photo as phones send it. Up to there an upload is held, so that it can be sent to another peer."""
+
+UPLOAD_TIMEOUT_S: Final = 1_800.0
+"""From the held beginning of an upload to its end: the largest that is taken, at 150 KB/s."""
+
+EDIT_ANSWER_HELD_MAX_BYTES: Final = 1_048_576
+"""1 MiB: every error fits, and an answer up to there is whole or an error; a longer one is passed on as it comes."""
+
+HELD_MAX_BYTES: Final = 268_435_456
+"""256 MiB for the bodies and answers of all requests together: four of the largest answers at once."""
+
+HTTP_PROXY_PROTOCOL: Final = "/proxy-example/0.0.1"
+"""Stream protocol of the reference's HTTP proxy: one request, one answer."""
+
+HTTP_PROXY_MAX_EXCHANGES: Final = 256
+"""Requests under way in one proxy; further ones are told 503. Each holds two sockets or streams and their buffers."""

@@ -13,6 +13,7 @@ The whole tree::
     │   └── StoreClosed             ... was used after it was closed
     ├── WireError                   bytes from a peer
     │   ├── MalformedMessage        ... are not the message they should be
+    │   │   └── MessageTooLong      ... or would be longer than gossip carries
     │   ├── SealError               ... cannot be decrypted
     │   ├── MalformedFrame          ... are not HTTP/1.1
     │   └── TruncatedFrame          ... end in the middle of an HTTP message
@@ -36,6 +37,7 @@ The whole tree::
     ├── BackendError                the model server beside this node
     │   ├── BackendUnreachable      ... cannot be connected to
     │   ├── BackendTimeout          ... went silent
+    │   ├── BackendRefused          ... answered with an error of its own
     │   └── BackendBroken           ... stopped in the middle of its answer
     ├── RoutingError
     │   ├── NoCandidate             no peer serves the model
@@ -124,6 +126,12 @@ class MalformedMessage(WireError):
     """A gossip payload that is not the protobuf message it claims to be."""
 
     slug = "malformed_message"
+
+
+class MessageTooLong(MalformedMessage):
+    """A message that is longer than the network carries; it was not sent, or not read."""
+
+    slug = "message_too_long"
 
 
 class SealError(WireError):
@@ -277,6 +285,21 @@ class BackendTimeout(BackendError):
     """The model server accepted the request and then went silent."""
 
     slug = "backend_timeout"
+
+
+class BackendRefused(BackendError):
+    """The model server answered with an error of its own, where its answer had to be taken apart.
+
+    Attributes:
+        code: the model server's number for it, never 0.
+    """
+
+    slug = "backend_refused"
+
+    def __init__(self, message: str, code: int = 1007) -> None:
+        """Carry the model server's `message` and `code`."""
+        super().__init__(message)
+        self.code = code
 
 
 class BackendBroken(BackendError):

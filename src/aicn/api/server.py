@@ -69,6 +69,11 @@ class ApiServer:
         host, _ = split_address(self._address)
         return host == "localhost" or is_loopback(host)
 
+    @property
+    def requests_under_way(self) -> int:
+        """How many requests are being answered now."""
+        return len(self._server.server_state.tasks) if self._server is not None else 0
+
     async def start(self) -> None:
         """Serve in a task of its own; return when requests are answered."""
         if self._socket is None:

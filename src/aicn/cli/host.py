@@ -111,7 +111,7 @@ def _host(flags: Flags) -> int:
         # A node is a lot to load for a key.
         from aicn.cli.run import run_node  # noqa: PLC0415
 
-        run_node(Path(flags.config))
+        return run_node(Path(flags.config))
     else:
         raise UsageError("name a configuration file with -config FILE, or make one with -init; see `aicn host -h`")
     return exits.OK

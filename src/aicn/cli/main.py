@@ -24,6 +24,7 @@ from aicn.cli.lazy import LazyGroup
         "psk": ("aicn.cli.key:psk", "Make the pre-shared key of a new private network."),
         "run": ("aicn.cli.run:run", "Run a node."),
         "tool": ("aicn.cli.tool:tool", "Ping peers, load an API, reach HTTP through a peer, view a datastore."),
+        "upgrade": ("aicn.cli.upgrade:upgrade", "Look for newer releases, take them, and make them."),
         "version": ("aicn.cli.version:version", "Show the version."),
     },
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -268,11 +268,44 @@ class HistoryConfig(
         return parse_duration(self.max_age)
 
 
-class OwnConfig(msgspec.Struct, frozen=True, rename={"api": "API", "history": "History"}):
+class OwnUpgradeConfig(
+    msgspec.Struct,
+    frozen=True,
+    rename={
+        "source": "Source",
+        "public_key": "PublicKey",
+        "health_timeout": "HealthTimeout",
+        "probation": "Probation",
+    },
+):
+    """`AICN.Upgrade`: where releases come from. With `App.AutoUpgrade.Enabled` they are taken by themselves."""
+
+    source: str = ""
+    """Folder or URL of signed releases; empty: none are looked for."""
+    public_key: str = ""
+    """Key of the publisher, in base64."""
+    health_timeout: str = "60s"
+    """How long a new release may take until its API answers."""
+    probation: str = "30s"
+    """How long it must stay up after that; then it is kept."""
+
+    @property
+    def health_timeout_s(self) -> float:
+        """`health_timeout` in seconds."""
+        return parse_duration(self.health_timeout)
+
+    @property
+    def probation_s(self) -> float:
+        """`probation` in seconds."""
+        return parse_duration(self.probation)
+
+
+class OwnConfig(msgspec.Struct, frozen=True, rename={"api": "API", "history": "History", "upgrade": "Upgrade"}):
     """`AICN`: settings that the reference does not have; it ignores them."""
 
     api: OwnApiConfig = OwnApiConfig()
     history: HistoryConfig = HistoryConfig()
+    upgrade: OwnUpgradeConfig = OwnUpgradeConfig()
 
 
 class Config(

@@ -13,7 +13,8 @@ from typing import Final
 
 from aicn import defaults
 from aicn.config.durations import parse_duration
-from aicn.config.schema import AppConfig, Config, IdentityConfig, OwnConfig, SwarmConfig
+from aicn.config.schema import AppConfig, Config, IdentityConfig, OwnConfig, OwnUpgradeConfig, SwarmConfig
+from aicn.config.source import check_source
 from aicn.errors import AddressError, ConfigError, IdentityError
 from aicn.identity import PreSharedKey, PrivateKey
 from aicn.ids import ModelKind, Multiaddr
@@ -23,6 +24,8 @@ _LOG_LEVELS: Final = ("debug", "info", "warn", "error", "panic", "fatal")
 _LOG_OUTPUTS: Final = ("stdout", "stderr", "file")
 _HOST_PORT: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]\s/]*):(?P<port>[0-9]{1,5})", re.ASCII)
 _PROTOCOL_PREFIX: Final = re.compile(r"/[!-~]*[!-.0-~]")
+_PUBLIC_KEY: Final = re.compile(r"[A-Za-z0-9+/]{43}=", re.ASCII)
+"""32 bytes in base64."""
 _MAX_PORT: Final = 65_535
 _SHOWN_MAX: Final = 120
 """Characters of a wrong value that are shown."""
@@ -149,6 +152,19 @@ def _check_own(own: OwnConfig) -> None:
     if not 1 <= history.max_entries <= defaults.HISTORY_ENTRIES_LIMIT:
         limit = defaults.HISTORY_ENTRIES_LIMIT
         raise _wrong("AICN.History.MaxEntries", history.max_entries, f"use a number from 1 to {limit}")
+    _check_upgrade(own.upgrade)
+
+
+def _check_upgrade(upgrade: OwnUpgradeConfig) -> None:
+    if bool(upgrade.source) != bool(upgrade.public_key):
+        missing = "PublicKey" if upgrade.source else "Source"
+        raise ConfigError(f"AICN.Upgrade.{missing} is empty; set both Source and PublicKey, or neither")
+    if upgrade.source and (wrong := check_source(upgrade.source)):
+        raise _wrong("AICN.Upgrade.Source", upgrade.source, wrong)
+    if upgrade.public_key and not _PUBLIC_KEY.fullmatch(upgrade.public_key):
+        raise _wrong("AICN.Upgrade.PublicKey", upgrade.public_key, "write what `aicn upgrade keygen` shows")
+    _check_duration("AICN.Upgrade.HealthTimeout", upgrade.health_timeout, positive=True)
+    _check_duration("AICN.Upgrade.Probation", upgrade.probation)
 
 
 def _check_duration(path: str, text: str, *, positive: bool = False) -> None:

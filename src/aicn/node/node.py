@@ -52,6 +52,7 @@ from aicn.registry import Model, ModelRegistry
 from aicn.routing import CandidateSource, Reservations, Router
 from aicn.serving import ChatProxyServer
 from aicn.store import Store
+from aicn.upkeep.upgrade import is_automatic, is_supervised, upgrade_settings
 
 _log = logging.getLogger("aicn.node")
 
@@ -99,6 +100,7 @@ class Node:
         self._stopping = False
         self._dialer: Dialer | None = None
         self._known_peers: KnownPeers | None = None
+        self._release_wanted = asyncio.Event()
 
         self.host = make_host(host_config(config))
         self.directory = Directory(self._clock)
@@ -187,6 +189,8 @@ class Node:
         background.spawn("heartbeats", self._announcer.run(), self._announcer.stop)
         background.spawn("known peers", known_peers.run(), known_peers.stop)
         background.spawn("dialling", dialer.run())
+        if is_supervised() and is_automatic(config):
+            background.spawn("upgrades", self._upgrade())
         await self.api.start()
         # Closed a second time, and first: no request may come while the parts behind it stop.
         started.push_async_callback(self.api.close)
@@ -207,8 +211,11 @@ class Node:
             await self._background.ended()
 
     @classmethod
-    async def run(cls, config_file: ConfigFile, *, stop: asyncio.Event) -> None:
-        """Run a node until `stop` is set.
+    async def run(cls, config_file: ConfigFile, *, stop: asyncio.Event) -> bool:
+        """Run a node until `stop` is set, or until it is idle and a newer release is ready.
+
+        Returns:
+            Whether it is to be started again, in that release.
 
         Raises:
             AicnError: the node could not start, or a part of it failed.
@@ -219,14 +226,16 @@ class Node:
             gc.freeze()
             stopped = asyncio.create_task(stop.wait())
             ended = asyncio.create_task(node.ended())
+            release = asyncio.create_task(node._release_wanted.wait())
             try:
-                await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({stopped, ended, release}, return_when=asyncio.FIRST_COMPLETED)
                 if ended.done():
                     await ended
+                return not stop.is_set()
             finally:
-                stopped.cancel()
-                ended.cancel()
-                await asyncio.gather(stopped, ended, return_exceptions=True)
+                for task in (stopped, ended, release):
+                    task.cancel()
+                await asyncio.gather(stopped, ended, release, return_exceptions=True)
 
     # --- what connects the parts --------------------------------------------------------------------------
 
@@ -234,6 +243,18 @@ class Node:
         if self._dialer is None:
             raise HostClosed("this node has not started yet; ask again in a moment")
         return self._dialer
+
+    async def _upgrade(self) -> None:
+        from aicn.upkeep.upgrade.upgrader import Upgrader  # noqa: PLC0415 - most nodes do without
+
+        upgrader = Upgrader(
+            upgrade_settings(self._config),
+            self._config_file.path,
+            in_flight=lambda: self.api.requests_under_way + self.registry.in_flight.total(),
+            restart=self._release_wanted.set,
+            clock=self._clock,
+        )
+        await upgrader.run()
 
     async def _open_stream(self, peer: PeerId, first: bytes) -> Stream:
         if peer == self.host.peer_id:
