@@ -73,6 +73,7 @@ _TABLE: tuple[tuple[type[errors.AicnError], Code, int], ...] = (
     (errors.PeerRefused, Code.INTERNAL, 500),
     (errors.NetworkError, Code.INTERNAL, 500),
     (errors.SealError, Code.DECRYPT, 500),
+    (errors.MessageTooLong, Code.BUFFER, 500),
     (errors.MalformedMessage, Code.PROTOBUF, 500),
     (errors.WireError, Code.STREAM, 500),
     (errors.StoreError, Code.DATABASE, 500),

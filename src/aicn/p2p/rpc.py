@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from aicn import defaults
 from aicn.clock import Clock
-from aicn.errors import AicnError, HostClosed, MalformedMessage, NetworkError, NetworkTimeout, Overloaded, PeerRefused
+from aicn.errors import AicnError, HostClosed, MessageTooLong, NetworkError, NetworkTimeout, Overloaded, PeerRefused
 from aicn.identity import PrivateKey, PublicKey
 from aicn.ids import PeerId
 from aicn.wire.envelope import build_request, open_reply
@@ -122,7 +122,7 @@ class Rpc:
         message = build_request(body, self._own, key, now_unix=self._clock.unix(), client_version=self._client_version)
         payload = encode_message(message)
         if len(payload) > defaults.GOSSIP_QUESTION_MAX_BYTES:
-            raise MalformedMessage(
+            raise MessageTooLong(
                 f"a question of {len(payload)} bytes is longer than gossip carries "
                 f"({defaults.GOSSIP_QUESTION_MAX_BYTES} bytes); send less"
             )

@@ -2,7 +2,7 @@
 
 from aicn.peers.admission import Admission
 from aicn.peers.directory import Directory
-from aicn.peers.heartbeat import Served, build_heartbeat, read_heartbeat
+from aicn.peers.heartbeat import Served, build_heartbeat, describe_models, read_heartbeat
 from aicn.peers.heartbeater import Heartbeater
 from aicn.peers.inbox import HeartbeatInbox, Outcome
 from aicn.peers.persist import KnownPeer, KnownPeers
@@ -25,6 +25,7 @@ __all__ = [
     "Standing",
     "Swept",
     "build_heartbeat",
+    "describe_models",
     "read_heartbeat",
     "standing",
     "step",

@@ -113,6 +113,21 @@ def build_heartbeat(
         reveal_api: whether to tell the URLs of the models, as the reference does.
         client_version: this program and its version, as identify tells them.
     """
+    body = describe_models(models, in_flight, flags, reveal_api=reveal_api)
+    return encode_message(
+        Message(
+            header=Header(client_version=client_version, timestamp=int(now_unix), node_id=peer_id),
+            type=MessageType.AI_PROJECT,
+            body=encode_body(body),
+            result_message=_RESULT_MESSAGE,
+        )
+    )
+
+
+def describe_models(
+    models: Iterable[_ServedT], in_flight: Callable[[_ServedT], int], flags: NodeFlags, *, reveal_api: bool
+) -> AIProjectResponse:
+    """Return what a node tells of its models, to everybody or to whoever asks; arguments as of `build_heartbeat`."""
     entries: dict[ProjectName, list[ModelEntry]] = {}
     for model in models:
         entries.setdefault(model.project, []).append(
@@ -125,16 +140,7 @@ def build_heartbeat(
             )
         )
     projects = tuple(ProjectModels(project, tuple(each)) for project, each in entries.items())
-    return encode_message(
-        Message(
-            header=Header(client_version=client_version, timestamp=int(now_unix), node_id=peer_id),
-            type=MessageType.AI_PROJECT,
-            body=encode_body(
-                AIProjectResponse(projects, flags | NodeFlags.HAS_MODELS if entries else flags & ~NodeFlags.HAS_MODELS)
-            ),
-            result_message=_RESULT_MESSAGE,
-        )
-    )
+    return AIProjectResponse(projects, flags | NodeFlags.HAS_MODELS if entries else flags & ~NodeFlags.HAS_MODELS)
 
 
 def _offers(body: AIProjectResponse) -> tuple[Offer, ...]:

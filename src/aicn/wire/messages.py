@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from google.protobuf.message import Message as ProtobufMessage
 
 from aicn import defaults
-from aicn.errors import MalformedMessage
+from aicn.errors import MalformedMessage, MessageTooLong
 from aicn.wire import protocol_pb2
 from aicn.wire.shapes import fill, read
 
@@ -292,7 +292,8 @@ def encode_message(message: Message) -> bytes:
     """Return the payload.
 
     Raises:
-        MalformedMessage: a number does not fit its field, or the payload is longer than gossip carries.
+        MessageTooLong: it is longer than gossip carries.
+        MalformedMessage: a number does not fit its field.
     """
     encoded = protocol_pb2.Message()
     fill(encoded, message)
@@ -321,7 +322,8 @@ def encode_body(body: Body) -> bytes:
     """Return the bytes of `body`, not sealed.
 
     Raises:
-        MalformedMessage: a number does not fit its field, or the whole is longer than gossip carries.
+        MessageTooLong: it is longer than gossip carries.
+        MalformedMessage: a number does not fit its field.
     """
     wrapper, request, _ = _BODIES[type_of(body)]
     encoded: Any = wrapper()
@@ -350,7 +352,7 @@ def decode_body(type_: MessageType, data: bytes) -> Body:
 
 def _parse(into: Any, data: bytes) -> None:
     if len(data) > defaults.GOSSIP_MAX_BYTES:
-        raise MalformedMessage(f"a message is longer than {defaults.GOSSIP_MAX_BYTES} bytes")
+        raise MessageTooLong(f"a message is longer than {defaults.GOSSIP_MAX_BYTES} bytes")
     try:
         into.ParseFromString(data)
     except DecodeError:
@@ -363,5 +365,5 @@ def _serialized(message: Any) -> bytes:
     except (EncodeError, ValueError) as error:
         raise MalformedMessage(f"a message cannot be encoded: {error}") from error
     if len(data) > defaults.GOSSIP_MAX_BYTES:
-        raise MalformedMessage(f"a message of {len(data)} bytes is longer than {defaults.GOSSIP_MAX_BYTES} bytes")
+        raise MessageTooLong(f"a message of {len(data)} bytes is longer than {defaults.GOSSIP_MAX_BYTES} bytes")
     return data
