@@ -204,6 +204,18 @@ LOOPBACK_MAX_STREAMS: Final = 1_024
 HTTP_MAX_HEADERS: Final = 100
 """Headers of one HTTP message."""
 
+CONNECTIONS_CHECK_S: Final = 5.0
+"""Between two looks at connections that were too many, and too young or too busy to be closed."""
+
+RELAYS_MAX: Final = 4
+"""Relays through which a node is called at once: one may fail, and one more may be restarted meanwhile."""
+
+RELAY_RETRY_FIRST_S: Final = 5.0
+"""First wait before a relay that refused is asked again; doubles up to `RELAY_RETRY_LAST_S`."""
+
+RELAY_RETRY_LAST_S: Final = 300.0
+"""Longest wait before a relay that refused is asked again: full relays get room as others leave."""
+
 # --- gossip: what one message may hold --------------------------------------------------------------------
 
 GOSSIP_MAX_PARTS: Final = 20_000

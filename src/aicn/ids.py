@@ -36,6 +36,14 @@ class ModelKind(IntEnum):
     IMAGE_EDIT = 2
 
 
+def fits(registered: ModelKind, asked: ModelKind) -> bool:
+    """Return whether a model of one kind may be asked for another.
+
+    Chat is what a registration says that says nothing: the network has image models registered so, and they work.
+    """
+    return registered in {asked, ModelKind.CHAT}
+
+
 _UNPRINTABLE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that no name may hold: controls, lone surrogates (no UTF-8), line and paragraph separators."""
 

@@ -153,7 +153,8 @@ async def test_cut_json_answer_is_no_success(network: Network) -> None:
         server.plan = Plan(die_after=20)
     async with network.http.post(network.proxy_url, json=_ask()) as answer:
         assert answer.status == 500
-        assert (await answer.json())["code"] == 1018
+        # 1018: it broke off; 1017: it did so before a byte of it had left, and at all nodes.
+        assert (await answer.json())["code"] in {1017, 1018}
 
 
 async def test_worker_that_stops_says_goodbye(network: Network) -> None:

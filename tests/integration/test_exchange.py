@@ -56,7 +56,7 @@ def _saying(*parts: bytes, then: str = "close") -> Callable[[Stream], Awaitable[
 async def _answer(hosts: HostMaker, handler: Callable[[Stream], Awaitable[None]], ask: Ask) -> bytes:
     one, other = await hosts.pair(handler)
     async with asyncio.timeout(DEADLINE_S), ask_peer(_opener(one), other.peer, ANY, ask) as answer:
-        return await answer.read_all(1_000)
+        return await answer.read_all(1_000, lambda _: None)
 
 
 async def test_whole_answer(hosts: HostMaker) -> None:

@@ -14,30 +14,45 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aicn.api.access import AccessGate
 from aicn.api.bootstrap import BootstrapRoutes
+from aicn.api.budget import Budget
 from aicn.api.chat import ChatEndpoint
+from aicn.api.docs import DOCS_PATH, OPENAPI_PATH, document_routes
 from aicn.api.endpoint import Handler, JsonEndpoint
 from aicn.api.errors import Code
+from aicn.api.images import ImageEditEndpoint, ImageGenerationEndpoint
+from aicn.api.inference import Inference, InferenceEndpoint
 from aicn.api.network import NetworkRoutes
 from aicn.api.projects import ProjectRoutes
 from aicn.api.swarm import SwarmRoutes
 from aicn.routing import Router
+from aicn.telemetry import NoObserver, Observer
 
 PREFIX = "/api/v0"
 
 CHAT_PATH = f"{PREFIX}/chat/completion"
 CHAT_PROXY_PATH = f"{PREFIX}/chat/completion/proxy"
+IMAGE_GENERATION_PATH = f"{PREFIX}/image/gen"
+IMAGE_GENERATION_PROXY_PATH = f"{PREFIX}/image/gen/proxy"
+IMAGE_EDIT_PATH = f"{PREFIX}/image/edit"
+IMAGE_EDIT_PROXY_PATH = f"{PREFIX}/image/edit/proxy"
 
 PUBLIC_PATHS = frozenset(
     {
         CHAT_PATH,
         CHAT_PROXY_PATH,
+        IMAGE_GENERATION_PATH,
+        IMAGE_GENERATION_PROXY_PATH,
+        IMAGE_EDIT_PATH,
+        IMAGE_EDIT_PROXY_PATH,
         f"{PREFIX}/id",
         f"{PREFIX}/ai/projects/list",
         f"{PREFIX}/ai/projects/models",
         f"{PREFIX}/ai/projects/peers",
+        OPENAPI_PATH,
+        DOCS_PATH,
     }
 )
-"""Inference, and what a caller needs to find a model. All other routes are the operator's."""
+"""Inference, and what a caller needs to find a model and the way there. All other routes are the operator's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +65,24 @@ class Handlers:
     bootstrap: BootstrapRoutes
 
 
-def routes(handlers: Handlers, router: Router, *, collects: bool) -> list[Route]:
-    """Return every route; `collects` switches the ones that choose among the nodes heard of."""
+def routes(handlers: Handlers, router: Router, *, collects: bool, observer: Observer | None = None) -> list[Route]:
+    """Return every route.
+
+    Args:
+        handlers: of the small routes.
+        router: brings inference to a node.
+        collects: switches the routes that choose among the nodes heard of.
+        observer: told of each use of a model.
+    """
+    parts = Inference(router, Budget(), observer or NoObserver())
     network, projects = handlers.network, handlers.projects
     swarm, bootstrap = handlers.swarm, handlers.bootstrap
+
+    def named(path: str, endpoint: type[InferenceEndpoint]) -> Route:
+        return Route(path, endpoint(parts, proxy=False), methods=["POST"])
+
+    def chosen(path: str, endpoint: type[InferenceEndpoint]) -> Route:
+        return Route(path, endpoint(parts, proxy=True, enabled=collects), methods=["POST"])
 
     def get(path: str, handler: Handler) -> Route:
         return Route(f"{PREFIX}/{path}", JsonEndpoint(handler), methods=["GET"])
@@ -61,9 +90,13 @@ def routes(handlers: Handlers, router: Router, *, collects: bool) -> list[Route]
     def post(path: str, handler: Handler) -> Route:
         return Route(f"{PREFIX}/{path}", JsonEndpoint(handler), methods=["POST"])
 
-    return [
-        Route(CHAT_PROXY_PATH, ChatEndpoint(router, proxy=True, enabled=collects), methods=["POST"]),
-        Route(CHAT_PATH, ChatEndpoint(router, proxy=False), methods=["POST"]),
+    described = [
+        chosen(CHAT_PROXY_PATH, ChatEndpoint),
+        named(CHAT_PATH, ChatEndpoint),
+        chosen(IMAGE_GENERATION_PROXY_PATH, ImageGenerationEndpoint),
+        named(IMAGE_GENERATION_PATH, ImageGenerationEndpoint),
+        chosen(IMAGE_EDIT_PROXY_PATH, ImageEditEndpoint),
+        named(IMAGE_EDIT_PATH, ImageEditEndpoint),
         get("id", network.id),
         get("peers", network.peers),
         get("rendezvous/peers", network.rendezvous_peers),
@@ -83,6 +116,7 @@ def routes(handlers: Handlers, router: Router, *, collects: bool) -> list[Route]
         post("ai/project/register", projects.register_project),
         post("ai/project/unregister", projects.unregister_project),
     ]
+    return [*described, *document_routes(described)]
 
 
 def build_app(all_routes: list[Route], *, open_inference: bool, allowed_hosts: Collection[str]) -> ASGIApp:
@@ -109,7 +143,7 @@ class _InferenceFirst:
     """Takes inference past the middleware and the list of routes, which cost it more than its own work does."""
 
     def __init__(self, all_routes: list[Route], app: ASGIApp) -> None:
-        self._direct = {route.path: route.app for route in all_routes if isinstance(route.endpoint, ChatEndpoint)}
+        self._direct = {route.path: route.app for route in all_routes if isinstance(route.endpoint, InferenceEndpoint)}
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

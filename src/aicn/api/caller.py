@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from aicn import defaults
+from aicn.api.budget import Budget
 from aicn.api.errors import ApiError, Code
+from aicn.routing import StreamedBody
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -24,58 +26,146 @@ class Caller:
     """Reads one request and writes its answer straight through ASGI, without anything in between.
 
     Attributes:
-        started: whether the head of the answer has been sent.
+        scope: what ASGI tells of the request.
+        status: HTTP status of the answer, None before its head has been sent.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Wrap the three parts of an ASGI HTTP call."""
+    def __init__(self, scope: Scope, receive: Receive, send: Send, budget: Budget | None = None) -> None:
+        """Wrap the three parts of an ASGI HTTP call; what is held for it is counted in `budget`."""
         self.scope = scope
         self._receive = receive
         self._send = send
-        self.started = False
+        self._budget = budget
+        self._held_bytes = 0
+        self.status: int | None = None
         self._sending_since_s: float | None = None
+        self._upload_over: asyncio.Event | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the head of the answer has been sent."""
+        return self.status is not None
+
+    @property
+    def address(self) -> str:
+        """The client's address, empty where it has none."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    def hold(self, size_bytes: int) -> None:
+        """Count bytes that are held for this request, until `release`.
+
+        Raises:
+            ApiError: all requests together hold too much.
+        """
+        if self._budget is not None:
+            self._budget.take(size_bytes)
+            self._held_bytes += size_bytes
+
+    def release(self) -> None:
+        """The request is over: nothing is held for it any more. Idempotent."""
+        if self._budget is not None:
+            self._budget.give_back(self._held_bytes)
+            self._held_bytes = 0
 
     async def read_body(self, max_bytes: int = defaults.JSON_BODY_MAX_BYTES) -> bytes:
         """Return the whole request body.
 
         Raises:
-            ApiError: it is longer than `max_bytes` (413), or took too long (408).
+            ApiError: it is longer than `max_bytes` (413), took too long (408), or finds no room (503).
             ClientGone: the client hung up in the middle.
         """
+        body, more = await self._read_beginning(max_bytes)
+        if more or len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        return body
+
+    async def read_upload(
+        self,
+        held_max_bytes: int = defaults.UPLOAD_HELD_MAX_BYTES,
+        max_bytes: int = defaults.REQUEST_BODY_MAX_BYTES,
+    ) -> bytes | StreamedBody:
+        """Return the request body: whole if it is small, else its beginning with the rest to come.
+
+        Args:
+            held_max_bytes: how much of it is held, give or take one read.
+            max_bytes: longest body that is accepted.
+
+        Raises:
+            ApiError: it is longer than `max_bytes` (413), took too long (408), or finds no room (503). The body raises
+                the first two as well.
+            ClientGone: the client hung up in the middle. The body raises this as well.
+        """
+        size_bytes = self._declared_bytes()
+        if size_bytes is not None and size_bytes > max_bytes:
+            raise _too_large(max_bytes)
+        beginning, more = await self._read_beginning(held_max_bytes)
+        if not more:
+            return beginning
+        self._upload_over = asyncio.Event()
+        return StreamedBody(beginning, self._read_rest(max_bytes - len(beginning), self._upload_over), size_bytes)
+
+    def _declared_bytes(self) -> int | None:
+        value = next((value for name, value in self.scope["headers"] if name == b"content-length"), None)
+        # The server has checked that it is a number.
+        return None if value is None else int(value)
+
+    async def _read_beginning(self, enough_bytes: int) -> tuple[bytes, bool]:
+        """Return what of the body came until there was more than enough of it, and whether there is more to come."""
         try:
             async with asyncio.timeout(defaults.BODY_TIMEOUT_S):
-                return await self._read_body(max_bytes)
+                part, more = await self._next_part()
+                self.hold(len(part))
+                if not more:
+                    return part, False
+                parts = [part]
+                size = len(part)
+                while more and size <= enough_bytes:
+                    part, more = await self._next_part()
+                    self.hold(len(part))
+                    parts.append(part)
+                    size += len(part)
         except TimeoutError as error:
-            seconds = defaults.BODY_TIMEOUT_S
-            raise ApiError(Code.TIMEOUT, f"the request body did not arrive within {seconds:g} s", 408) from error
+            raise _too_slow(defaults.BODY_TIMEOUT_S) from error
+        return b"".join(parts), more
 
-    async def _read_body(self, max_bytes: int) -> bytes:
+    async def _read_rest(self, left_bytes: int, over: asyncio.Event) -> AsyncGenerator[bytes]:
+        deadline_s = time.monotonic() + defaults.UPLOAD_TIMEOUT_S
+        more = True
+        try:
+            while more:
+                wait_s = min(defaults.STALL_TIMEOUT_S, deadline_s - time.monotonic())
+                try:
+                    async with asyncio.timeout(wait_s):
+                        part, more = await self._next_part()
+                except TimeoutError as error:
+                    raise _too_slow(max(0.0, wait_s)) from error
+                left_bytes -= len(part)
+                if left_bytes < 0:
+                    raise _too_large(defaults.REQUEST_BODY_MAX_BYTES)
+                if part:
+                    yield part
+        finally:
+            over.set()
+
+    async def _next_part(self) -> tuple[bytes, bool]:
+        """Return the next part of the body, and whether there is more to come."""
         message = await self._receive()
-        body: bytes = message.get("body", b"")
-        if message["type"] == "http.request" and not message.get("more_body") and len(body) <= max_bytes:
-            return body
-        parts = [body]
-        size = len(body)
-        while size <= max_bytes:
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            if not message.get("more_body"):
-                return b"".join(parts)
-            message = await self._receive()
-            part: bytes = message.get("body", b"")
-            size += len(part)
-            parts.append(part)
-        raise ApiError(Code.PARAMETER, f"the request body is larger than {max_bytes} bytes", 413)
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        return message.get("body", b""), message.get("more_body", False)
 
     async def raise_when_gone(self) -> None:
         """Wait until the client hangs up, or takes nothing for so long that it counts as gone.
 
-        To be called when the body has been read. One clock for the whole answer: one for each part of it would
-        cost more than sending the part.
+        To be called when the body has been read; while the rest of an upload is read, the upload finds out. One
+        clock for the whole answer: one for each part of it would cost more than sending the part.
 
         Raises:
             ClientGone: it has.
         """
+        if self._upload_over is not None:
+            await self._upload_over.wait()
         while True:
             try:
                 async with asyncio.timeout(defaults.STALL_TIMEOUT_S):
@@ -88,7 +178,7 @@ class Caller:
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of the answer."""
-        self.started = True
+        self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, data: bytes) -> None:
@@ -109,6 +199,14 @@ class Caller:
     async def answer_json(self, status: int, value: Any, headers: Headers = ()) -> None:
         """Send `value` as JSON."""
         await self.answer(status, msgspec.json.encode(value), ((b"content-type", JSON_TYPE), *headers))
+
+
+def _too_large(max_bytes: int) -> ApiError:
+    return ApiError(Code.PARAMETER, f"the request body is larger than {max_bytes} bytes", 413)
+
+
+def _too_slow(timeout_s: float) -> ApiError:
+    return ApiError(Code.TIMEOUT, f"the request body did not arrive within {timeout_s:g} s", 408)
 
 
 JSON_TYPE = b"application/json; charset=utf-8"

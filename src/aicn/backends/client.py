@@ -38,6 +38,9 @@ _HOP_BY_HOP: Final = frozenset(
 
 _NEVER_A_BODY: Final = frozenset({204, 304})
 
+_FAILED: Final = 400
+"""Statuses from here on are refusals and failures."""
+
 _URLS_REMEMBERED: Final = 256
 
 
@@ -131,6 +134,9 @@ class BackendClient:
                     chunked = not any(name == b"content-length" for name, _ in headers)
                     uploading = asyncio.create_task(_upload(connection, body, chunked=chunked))
                 answered = await connection.read_head()
+                if uploading is not None and answered.status >= _FAILED:
+                    # The model server has seen enough of the request.
+                    uploading.cancel()
                 yield BackendReply(connection, answered.status, answered.reason, answered.headers)
                 if connection.reusable:
                     self._rest(place, connection)
@@ -212,6 +218,7 @@ async def _upload(connection: BackendConnection, body: AsyncIterator[bytes], *, 
     async for part in body:
         connection.send(encode_chunk(part) if chunked else part)
         await connection.drain()
+        connection.progress()
     if chunked:
         connection.send(LAST_CHUNK)
     connection.sent()

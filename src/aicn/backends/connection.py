@@ -78,6 +78,11 @@ class BackendConnection(asyncio.Protocol):
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained
 
+    def progress(self) -> None:
+        """Note that a part of the request has left: a model server that takes a request is not silent."""
+        if self._arrived is not None:
+            self._clock.begin()
+
     def sent(self) -> None:
         """Note that the request is whole."""
         self._sent_whole = True

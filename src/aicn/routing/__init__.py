@@ -1,9 +1,10 @@
 """Which peer answers a request, and what happens when it does not."""
 
+from aicn.routing.body import StreamedBody
 from aicn.routing.candidates import Candidate, CandidateSource
 from aicn.routing.exchange import Answer, Ask
 from aicn.routing.policy import order
 from aicn.routing.reservations import Reservations
 from aicn.routing.router import Router
 
-__all__ = ["Answer", "Ask", "Candidate", "CandidateSource", "Reservations", "Router", "order"]
+__all__ = ["Answer", "Ask", "Candidate", "CandidateSource", "Reservations", "Router", "StreamedBody", "order"]

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from aicn import defaults
-from aicn.errors import MalformedFrame, NetworkTimeout, StreamReset, TruncatedFrame
+from aicn.errors import MalformedFrame, NetworkError, NetworkTimeout, StreamReset, TruncatedFrame
 from aicn.idleclock import IdleClock
-from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
+from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
 from aicn.p2p.host import Stream
+from aicn.routing.body import StreamedBody
+from aicn.tripwire import Tripwire
 from aicn.wire.http_frames import (
+    LAST_CHUNK,
     RequestHead,
     ResponseHead,
     ResponseParser,
     build_model_target,
+    encode_chunk,
     encode_request_head,
+    path_of_kind,
 )
+
+_log = logging.getLogger("aicn.routing")
 
 OpenStream = Callable[[PeerId, bytes], Awaitable[Stream]]
 """Opens a `/chat-proxy/0.0.1` stream to a peer, this node itself included, and hands over its first bytes."""
@@ -37,14 +45,20 @@ class Ask:
 
     project: ProjectName
     model: ModelName
-    body: bytes = field(repr=False)
+    body: bytes | StreamedBody = field(repr=False)
     """The request body exactly as the model server shall see it."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """End-to-end headers for the model server, names in lower case, without Content-Length."""
-    path: bytes = b"/api/v0/chat/completion"
-    """Path of the request line; the peer replaces it by that of the model's URL."""
+    kind: ModelKind = ModelKind.CHAT
+    """What is asked for. It makes the path of the request line; the peer goes to that of the model's URL."""
     first_byte_timeout_s: float = defaults.FIRST_BYTE_TIMEOUT_S
+    """From the end of the request to the head of its answer."""
     idle_timeout_s: float = defaults.ANSWER_IDLE_TIMEOUT_S
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it can be sent once more."""
+        return isinstance(self.body, bytes) or self.body.repeatable
 
 
 class Answer:
@@ -120,8 +134,13 @@ class Answer:
         self._too_late = True
         self._stream.reset()
 
-    async def read_all(self, max_bytes: int) -> bytes:
+    async def read_all(self, max_bytes: int, hold: Callable[[int], None], enough_bytes: int | None = None) -> bytes:
         """Return the rest of the body.
+
+        Args:
+            max_bytes: longest body that is accepted.
+            hold: told of the bytes of each part before it is kept; what it raises ends the reading.
+            enough_bytes: return, `complete` or not, when there are more than this; None: only at the end.
 
         Raises:
             MalformedFrame: it is longer than `max_bytes`.
@@ -133,8 +152,11 @@ class Answer:
             size += len(part)
             if size > max_bytes:
                 raise MalformedFrame(f"the answer is larger than {max_bytes} bytes")
+            hold(len(part))
             parts.append(part)
-        return b"".join(parts)
+            if enough_bytes is not None and size > enough_bytes:
+                break
+        return b"".join(parts) if len(parts) != 1 else parts[0]
 
     @property
     def complete(self) -> bool:
@@ -151,44 +173,106 @@ def _slug(value: bytes) -> str:
 async def ask_peer(open_stream: OpenStream, peer: PeerId, cid: InstanceId, ask: Ask) -> AsyncIterator[Answer]:
     """Send `ask` to `peer`; the block gets the answer, of which the head has been read.
 
-    A block that ends before the answer is complete, or is cancelled, resets the stream: the peer then cancels
-    the request at its model server.
+    A body that is still arriving is sent on while the answer is awaited and read; an answer that tells of a failure
+    ends the sending. A block that ends before the answer is complete, or is cancelled, resets the stream: the peer
+    then cancels the request at its model server.
 
     Raises:
         NetworkError, WireError: the peer could not be asked, or did not answer.
+        Exception: whatever the body raised while it arrived.
     """
-    head = RequestHead(
-        "POST",
-        build_model_target(ask.path, ask.project, ask.model, cid),
-        (
-            (b"host", b"aicn"),
-            *ask.headers,
-            (b"content-length", b"%d" % len(ask.body)),
-            (b"x-aicn-errors", b"1"),
-        ),
-    )
+    body = ask.body
     parser = ResponseParser()
     stream: Stream | None = None
+    upload: _Upload | None = None
     try:
-        try:
-            async with asyncio.timeout(ask.first_byte_timeout_s):
-                stream = await open_stream(peer, encode_request_head(head) + ask.body)
-                while (answered := parser.head) is None:
-                    received = await stream.read()
-                    if not received:
-                        parser.eof()
-                        raise TruncatedFrame("the peer ended the stream without an answer")
-                    parser.feed(received)
-        except TimeoutError as error:
-            raise NetworkTimeout(f"the peer did not answer within {ask.first_byte_timeout_s:g} s") from error
-        answer = Answer(stream, cid, answered, parser, ask)
-        answer.watch()
-        try:
-            yield answer
-        finally:
-            answer.unwatch()
-        if answer.complete:
-            await stream.close()
+        async with AsyncExitStack() as uploading:
+            try:
+                async with asyncio.timeout(ask.first_byte_timeout_s) as limit:
+                    stream = await open_stream(peer, _beginning(ask, cid))
+                    if not isinstance(body, bytes):
+                        # The clock of the first byte starts again when the body is through.
+                        limit.reschedule(None)
+                        upload = _Upload(stream, body, limit, ask.first_byte_timeout_s)
+                        await uploading.enter_async_context(Tripwire(upload.run))
+                    answered = await _read_head(stream, parser)
+            except TimeoutError as error:
+                raise NetworkTimeout(f"the peer did not answer within {ask.first_byte_timeout_s:g} s") from error
+            if upload is not None:
+                upload.answered()
+                if answered.status >= 400:  # noqa: PLR2004 - the rest of the request changes nothing any more
+                    await uploading.aclose()
+            answer = Answer(stream, cid, answered, parser, ask)
+            answer.watch()
+            try:
+                yield answer
+            finally:
+                answer.unwatch()
+            if answer.complete and (upload is None or upload.finished):
+                await stream.close()
     finally:
         if stream is not None:
             stream.reset()
+
+
+def _beginning(ask: Ask, cid: InstanceId) -> bytes:
+    """Return the head of the request and what of its body is held."""
+    body = ask.body
+    data = body if isinstance(body, bytes) else body.beginning
+    size_bytes = len(body) if isinstance(body, bytes) else body.size_bytes
+    if size_bytes is None:
+        length = (b"transfer-encoding", b"chunked")
+        data = encode_chunk(data) if data else data
+    else:
+        length = (b"content-length", b"%d" % size_bytes)
+    head = RequestHead(
+        "POST",
+        build_model_target(path_of_kind(ask.kind), ask.project, ask.model, cid),
+        ((b"host", b"aicn"), *ask.headers, length, (b"x-aicn-errors", b"1")),
+    )
+    return encode_request_head(head) + data
+
+
+async def _read_head(stream: Stream, parser: ResponseParser) -> ResponseHead:
+    while (answered := parser.head) is None:
+        received = await stream.read()
+        if not received:
+            parser.eof()
+            raise TruncatedFrame("the peer ended the stream without an answer")
+        parser.feed(received)
+    return answered
+
+
+class _Upload:
+    """Sends the rest of a body, and then starts the clock of the first byte.
+
+    Attributes:
+        finished: whether the whole body was sent.
+    """
+
+    def __init__(self, stream: Stream, body: StreamedBody, limit: asyncio.Timeout, first_byte_timeout_s: float) -> None:
+        self._stream = stream
+        self._body = body
+        self._limit: asyncio.Timeout | None = limit
+        self._first_byte_timeout_s = first_byte_timeout_s
+        self.finished = False
+
+    async def run(self) -> None:
+        """Send; raises what the body raises."""
+        chunked = self._body.size_bytes is None
+        try:
+            async for part in self._body.take_rest():
+                await self._stream.write(encode_chunk(part) if chunked else part)
+            if chunked:
+                await self._stream.write(LAST_CHUNK)
+        except NetworkError as error:
+            # Whoever reads the answer learns more: it may have come before the stream broke.
+            _log.debug("the rest of a request could not be sent: %s", error)
+        else:
+            self.finished = True
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._first_byte_timeout_s)
+
+    def answered(self) -> None:
+        """Note that the head of the answer is here, so that its clock has stopped."""
+        self._limit = None

@@ -38,16 +38,17 @@ class Router:
     async def send(self, ask: Ask) -> AsyncIterator[Answer]:
         """Send `ask` to whoever serves it best; the block gets an answer with its first content byte in hand.
 
-        A failure is left for the next candidate, up to `defaults.ROUTE_MAX_ATTEMPTS`. If all fail and one of
-        them was an answer of a model server (503, say), the last such answer is given to the block, since the
-        model server's own words are the most honest thing there is.
+        A failure is left for the next candidate, up to `defaults.ROUTE_MAX_ATTEMPTS`, or until more of the request
+        body is gone than is held. If all fail and the last one was an answer of a model server (503, say), that is
+        given to the block, since the model server's own words are the most honest thing there is.
 
         Raises:
             NoCandidate: nobody serves the model.
+            WrongKind: whoever serves the model says that it does something else.
             AttemptsExhausted: every peer that was tried failed, with the last reason.
             NetworkError, WireError: the answer broke off inside the block.
         """
-        ranked = order(self._candidates.find(ask.project, ask.model), random.random)
+        ranked = order(self._candidates.find(ask.project, ask.model, ask.kind), random.random)
         if not ranked:
             raise NoCandidate(f"no reachable node serves model {ask.model!r} of project {ask.project!r}")
         chosen = ranked[: defaults.ROUTE_MAX_ATTEMPTS]
@@ -59,18 +60,20 @@ class Router:
                 except (NetworkError, WireError) as error:
                     _log.info("attempt %d at peer %s failed: %s", attempt, candidate.peer, error)
                     last_reason = error
-                    continue
+                    if ask.repeatable:
+                        continue
+                    break
                 answer.attempts = attempt
-                if _worth_another(answer) and attempt < len(chosen):
+                if _worth_another(answer) and attempt < len(chosen) and ask.repeatable:
                     _log.info("attempt %d at peer %s was answered %d", attempt, candidate.peer, answer.status)
                     continue
                 if answer.node_error is not None:
                     last_reason = NodeUnavailable(f"the node answered {answer.node_error}")
-                    continue
+                    break
                 yield answer
                 return
         raise AttemptsExhausted(
-            f"each of the {len(chosen)} nodes that were tried for model {ask.model!r} failed; the last: {last_reason}"
+            f"each of the {attempt} nodes that were tried for model {ask.model!r} failed; the last: {last_reason}"
         ) from last_reason
 
     @asynccontextmanager

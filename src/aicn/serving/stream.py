@@ -27,9 +27,12 @@ from aicn.errors import (
     RegistryError,
     StreamReset,
     TruncatedFrame,
+    WrongKind,
 )
+from aicn.ids import PeerId, fits
 from aicn.p2p.host import Stream
 from aicn.registry import Model, ModelRegistry
+from aicn.telemetry import NoObserver, Observer, Outcome, Side, Use, outcome_of
 from aicn.tripwire import Tripwire
 from aicn.wire.http_frames import (
     LAST_CHUNK,
@@ -38,6 +41,7 @@ from aicn.wire.http_frames import (
     ResponseHead,
     encode_chunk,
     encode_response_head,
+    kind_of_path,
     split_model_query,
 )
 
@@ -64,8 +68,23 @@ _STATUS: tuple[tuple[type[AicnError], int], ...] = (
 class ChatProxyServer:
     """Serves inbound `/chat-proxy/0.0.1` streams; `handle` is a `StreamHandler`."""
 
-    def __init__(self, registry: ModelRegistry, backends: BackendClient, *, accepting: Callable[[], bool]) -> None:
-        """Serve the models of `registry` through `backends` while `accepting()` is true (false: shutting down)."""
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        backends: BackendClient,
+        *,
+        accepting: Callable[[], bool],
+        observer: Observer | None = None,
+    ) -> None:
+        """Serve the models of `registry`.
+
+        Args:
+            registry: what is served here.
+            backends: brings requests to the model servers.
+            accepting: false while the node shuts down.
+            observer: told of each use of a model.
+        """
+        self._observer = observer or NoObserver()
         self._registry = registry
         self._backends = backends
         self._accepting = accepting
@@ -102,8 +121,13 @@ class ChatProxyServer:
                 raise MalformedFrame(f"the peer sent {head.method} where only POST is served")
             query = split_model_query(head.target)
             model = self._registry.find(query.project, query.model, query.cid)
+            asked = kind_of_path(query.path)
+            # A peer that is not told gets what it asks for, as it always did: the model server says no.
+            if exchange.told and asked is not None and not fits(model.kind, asked):
+                raise WrongKind(f"model {model.model!r} of project {model.project!r} does something else")
             with self._registry.in_flight.reserve(model):
-                await self._forward(exchange, head, model, query.rest)
+                await self._observed(exchange, head, model, query.rest, stream.peer)
+            await exchange.take_leftover()
         except (StreamReset, TruncatedFrame):
             _log.debug("peer %s cancelled its request", stream.peer)
             stream.reset()
@@ -111,9 +135,32 @@ class ChatProxyServer:
             _log.info("request of peer %s failed: %s", stream.peer, error)
             await exchange.refuse(error)
 
-    async def _forward(self, exchange: _Exchange, head: RequestHead, model: Model, query: bytes) -> None:
+    async def _observed(
+        self, exchange: _Exchange, head: RequestHead, model: Model, query: bytes, caller: PeerId
+    ) -> None:
+        kind = kind_of_path(head.target.partition(b"?")[0]) or model.kind
+        use = self._observer.begin(Side.WORKER, kind, model.project, model.model, model.cid, None, caller)
+        outcome = Outcome.INTERNAL
+        try:
+            await self._forward(exchange, head, model, query, use)
+            outcome = Outcome.UPSTREAM_ERROR if (exchange.status or 0) >= 400 else Outcome.OK  # noqa: PLR2004
+        except (StreamReset, TruncatedFrame):
+            outcome = Outcome.CLIENT_GONE
+            raise
+        except asyncio.CancelledError:
+            outcome = Outcome.CUT
+            raise
+        except AicnError as error:
+            outcome = outcome_of(error) if exchange.status is None else Outcome.CUT
+            raise
+        finally:
+            use.end(outcome, exchange.status)
+
+    async def _forward(self, exchange: _Exchange, head: RequestHead, model: Model, query: bytes, use: Use) -> None:
         url = f"{model.api}{'&' if '?' in model.api else '?'}{query.decode('ascii')}" if query else model.api
         body = exchange.whole_body()
+        if body is not None and self._observer.wants_body:
+            use.body(body)
         # A body that is still arriving is passed on as it comes. Either way one reader watches the stream to
         # its end, so that a reset reaches the model server in every phase of the request.
         watch = exchange.raise_when_reset if body is not None else exchange.pump_body
@@ -121,17 +168,27 @@ class ChatProxyServer:
             Tripwire(watch),
             self._backends.exchange(head.method, url, head.headers, exchange.body() if body is None else body) as reply,
         ):
-            await exchange.answer(reply)
+            await exchange.answer(reply, use)
 
 
 class _Exchange:
-    """The HTTP framing of one stream: reads the request, writes the answer."""
+    """The HTTP framing of one stream: reads the request, writes the answer.
+
+    Attributes:
+        status: HTTP status of the answer, None before its head has been sent.
+    """
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._parser = RequestParser()
         self._parts: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
-        self._answered = False
+        self.status: int | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether the peer wants to be told of failures of this node."""
+        head = self._parser.head
+        return head is not None and any(name == ERRORS_UNDERSTOOD_HEADER for name, _ in head.headers)
 
     async def read_head(self) -> RequestHead:
         try:
@@ -144,7 +201,8 @@ class _Exchange:
             ) from error
         return head
 
-    async def _read_more(self) -> None:
+    async def _read_more(self) -> bool:
+        """Parse what arrives next; return whether the request goes on behind it."""
         try:
             async with asyncio.timeout(defaults.STALL_TIMEOUT_S):
                 data = await self._stream.read()
@@ -154,6 +212,7 @@ class _Exchange:
             self._parser.feed(data)
         else:
             self._parser.eof()
+        return not self._parser.complete
 
     def whole_body(self) -> bytes | None:
         """The body if it is here already, as it is for all but large uploads; None while it is arriving."""
@@ -187,39 +246,69 @@ class _Exchange:
         if await self._stream.read():
             raise StreamReset("the peer sent more than one request on its stream")
 
-    async def answer(self, reply: BackendReply) -> None:
-        head = ResponseHead(reply.status, reply.reason, _with_framing(reply))
-        await self._send_answer(reply, encode_response_head(head))
-
-    async def _send_answer(self, reply: BackendReply, head: bytes) -> None:
-        self._answered = True
+    async def answer(self, reply: BackendReply, use: Use) -> None:
+        head = encode_response_head(ResponseHead(reply.status, reply.reason, _with_framing(reply)))
+        self.status = reply.status
         if reply.length_bytes is None:
-            # The first event is often here with the head; the asking node then wakes up once for both.
-            first = reply.take_ready()
-            await self._stream.write(head + encode_chunk(first) if first else head)
+            await self._answer_in_chunks(reply, head, use)
+        else:
+            await self._answer_of_length(reply, reply.length_bytes, head, use)
+
+    async def _answer_in_chunks(self, reply: BackendReply, head: bytes, use: Use) -> None:
+        # The first event is often here with the head; the asking node then wakes up once for both.
+        part = reply.take_ready()
+        await self._stream.write(head + encode_chunk(part) if part else head)
+        if not part and (part := await reply.read_some()):
+            await self._stream.write(encode_chunk(part))
+        if part:
+            use.first_byte()
+            use.part(part)
             while part := await reply.read_some():
+                use.part(part)
                 await self._stream.write(encode_chunk(part))
-            await self._stream.finish(LAST_CHUNK)
-            return
+        await self._finish(LAST_CHUNK)
+
+    async def _answer_of_length(self, reply: BackendReply, left: int, head: bytes, use: Use) -> None:
         # A JSON answer is ready when its head is: one write carries both, and the end of the stream.
-        left = reply.length_bytes
         part = await reply.read_some() if left else b""
+        use.first_byte()
         data = head + part
         while (left := left - len(part)) > 0:
+            use.part(part)
             await self._stream.write(data)
             data = part = await reply.read_some()
             if not part:
                 raise BackendBroken("the model server ended its answer before its declared length")
-        await self._stream.finish(data)
+        use.part(part)
+        await self._finish(data)
+
+    async def _finish(self, data: bytes) -> None:
+        if self._parser.complete:
+            await self._stream.finish(data)
+        else:
+            await self._stream.write(data)
+            await self._stream.close_write()
+
+    async def take_leftover(self) -> None:
+        """Take what is left of a request that was answered before its end, and close.
+
+        Many programs read no answer before they have sent the whole request.
+        """
+        if self._parser.complete:
+            return
+        left_bytes = defaults.REQUEST_BODY_MAX_BYTES
+        while await self._read_more():
+            left_bytes -= len(self._parser.take_body())
+            if left_bytes < 0:
+                raise MalformedFrame("a request that was answered already goes on and on")
+        await self._stream.close()
 
     async def refuse(self, error: AicnError) -> None:
         """Tell the peer why it gets no answer, if it understands that and nothing was sent; else reset."""
-        head = self._parser.head
-        told = head is not None and any(name == ERRORS_UNDERSTOOD_HEADER for name, _ in head.headers)
-        if self._answered or not told:
+        if self.status is not None or not self.told:
             self._stream.reset()
             return
-        status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+        self.status = status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
         body = msgspec.json.encode({"code": error.slug, "message": str(error)})
         headers = (
             (b"content-type", b"application/json"),

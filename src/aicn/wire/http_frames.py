@@ -15,6 +15,7 @@ import httptools
 
 from aicn import defaults
 from aicn.errors import MalformedFrame, TruncatedFrame
+from aicn.ids import ModelKind
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """(name, value) pairs in their order; names in lower case when they come from a parser."""
@@ -93,6 +94,24 @@ def _encode_headers(headers: Headers) -> bytes:
 def encode_chunk(data: bytes) -> bytes:
     """Return `data`, which must not be empty, as one chunk of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+_PATHS: Final = {
+    ModelKind.CHAT: b"/api/v0/chat/completion",
+    ModelKind.IMAGE_GENERATION: b"/api/v0/image/gen",
+    ModelKind.IMAGE_EDIT: b"/api/v0/image/edit",
+}
+_KINDS: Final = {path: kind for kind, path in _PATHS.items()}
+
+
+def path_of_kind(kind: ModelKind) -> bytes:
+    """Return the path of a `/chat-proxy/0.0.1` request for a model of that kind."""
+    return _PATHS[kind]
+
+
+def kind_of_path(path: bytes) -> ModelKind | None:
+    """Return what the path of a `/chat-proxy/0.0.1` request asks for, None if it says nothing of that."""
+    return _KINDS.get(path)
 
 
 def build_model_target(path: bytes, project: str, model: str, cid: str, rest: bytes = b"") -> bytes:

@@ -1,0 +1,61 @@
+"""`POST /api/v0/image/gen`, `…/image/edit` and their `…/proxy`: images by words, and images out of images."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import parse_qsl
+
+from aicn import defaults
+from aicn.api.caller import Caller
+from aicn.api.chat import JsonInferenceEndpoint
+from aicn.api.errors import ApiError, Code, parsing
+from aicn.api.inference import InferenceEndpoint, Request
+from aicn.ids import InstanceId, ModelKind
+from aicn.routing import Ask
+
+_QUERY_MAX_FIELDS: Final = 100
+
+
+class ImageGenerationEndpoint(JsonInferenceEndpoint):
+    """Images by words: JSON in, JSON out, with URLs or with the images themselves in base64."""
+
+    kind = ModelKind.IMAGE_GENERATION
+    first_byte_timeout_s = defaults.IMAGE_FIRST_BYTE_TIMEOUT_S
+
+
+class ImageEditEndpoint(InferenceEndpoint):
+    """Images out of images: a form with files passes to the model server as it comes, the answer passes back.
+
+    The query says who is asked for what: the form is not looked into, and never held whole.
+    """
+
+    json_held_max_bytes = defaults.EDIT_ANSWER_HELD_MAX_BYTES
+
+    async def read(self, caller: Caller) -> Request:
+        """Read the query and the beginning of the form."""
+        params = _query(caller)
+        project, model, peer = self.target(
+            params.get("project", ""), params.get("model", ""), params.get("node_id", "")
+        )
+        content_type = next((value for name, value in caller.scope["headers"] if name == b"content-type"), b"")
+        if content_type.partition(b";")[0].strip().lower() != b"multipart/form-data":
+            raise ApiError(Code.PARAMETER, "the body is no form with files; send it as multipart/form-data", 422)
+        ask = Ask(
+            project,
+            model,
+            await caller.read_upload(),
+            headers=((b"content-type", content_type),),
+            kind=ModelKind.IMAGE_EDIT,
+            first_byte_timeout_s=defaults.IMAGE_FIRST_BYTE_TIMEOUT_S,
+        )
+        return Request(ask, peer, InstanceId("" if peer is None else params.get("cid", "")))
+
+
+def _query(caller: Caller) -> dict[str, str]:
+    query: bytes = caller.scope.get("query_string", b"")
+    try:
+        pairs = parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=_QUERY_MAX_FIELDS)
+    except ValueError as error:
+        raise parsing() from error
+    # The first of a name counts, as in the reference.
+    return dict(reversed(pairs))
