@@ -66,7 +66,7 @@ func (d *dialogue) respond(h heard, how answerPlan) {
 	if h.kind == chatCompletion || h.kind == imageGeneration {
 		done, known := d.begin(textOf(request, "project"), textOf(request, "model"), textOf(request, "cid"))
 		if !known {
-			how = answerPlan{Kind: "error", Code: modelError, Message: "model not exist"}
+			how = answerPlan{Kind: "error", Code: modelError, Message: "can not find in registered project and model"}
 		}
 		if how.Kind == "hold" {
 			d.hold(h) // in flight until released
@@ -126,7 +126,7 @@ func (d *dialogue) reply(h heard, how answerPlan) error {
 	}
 	what := message{"type": h.kind, "result_code": how.Code, "result_message": how.Message}
 	if !how.Bare {
-		asker, err := crypto.UnmarshalPublicKey(bytesOf(h.header, "node_pub_key"))
+		other, err := crypto.UnmarshalPublicKey(bytesOf(h.header, "node_pub_key"))
 		if err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (d *dialogue) reply(h heard, how answerPlan) error {
 		if err != nil {
 			return err
 		}
-		if what["body"], err = d.p.seal(asker, plain); err != nil {
+		if what["body"], err = d.p.seal(other, plain); err != nil {
 			return err
 		}
 	}
@@ -142,8 +142,13 @@ func (d *dialogue) reply(h heard, how answerPlan) error {
 	if how.AsAsked {
 		as = h.receiver()
 	}
+	at := time.Now().Unix()
+	if h.kind == chatCompletion || h.kind == imageGeneration {
+		at = numberOf(answer, "created") // as the network's nodes date these: 0 in errors
+	}
+	asker := textOf(h.header, "node_id")
 	for range max(1, how.Copies) {
-		if err := d.sendAs(context.Background(), as, h.id(), textOf(h.header, "node_id"), what, !how.Bare); err != nil {
+		if err := d.sendAs(context.Background(), as, h.id(), asker, at, what, !how.Bare); err != nil {
 			return err
 		}
 	}

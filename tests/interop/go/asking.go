@@ -237,13 +237,15 @@ func (d *dialogue) ask(ctx context.Context, args askArgs) (fields, error) {
 
 // send publishes a message under a header of this peer.
 func (d *dialogue) send(ctx context.Context, id, receiver string, what message, withKey bool) error {
-	return d.sendAs(ctx, d.p.host.ID().String(), id, receiver, what, withKey)
+	return d.sendAs(ctx, d.p.host.ID().String(), id, receiver, time.Now().Unix(), what, withKey)
 }
 
-func (d *dialogue) sendAs(ctx context.Context, as, id, receiver string, what message, withKey bool) error {
+func (d *dialogue) sendAs(
+	ctx context.Context, as, id, receiver string, at int64, what message, withKey bool,
+) error {
 	header := message{
 		"client_version": d.agent,
-		"timestamp":      time.Now().Unix(),
+		"timestamp":      at,
 		"id":             id,
 		"node_id":        as,
 		"receiver":       receiver,
