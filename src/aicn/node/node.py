@@ -30,12 +30,11 @@ from aicn.api import (
 from aicn.backends import BackendClient
 from aicn.clock import Clock, SystemClock
 from aicn.config import ConfigFile, set_models
-from aicn.errors import HostClosed
 from aicn.ids import PeerId
 from aicn.node.announcer import Announcer
 from aicn.node.background import Background
+from aicn.node.links import Links
 from aicn.node.settings import configured_models, host_config, node_flags
-from aicn.p2p.dialer import Dialer
 from aicn.p2p.host import (
     GossipMessage,
     Host,
@@ -98,13 +97,13 @@ class Node:
         self._running = AsyncExitStack()
         self._background: Background | None = None
         self._stopping = False
-        self._dialer: Dialer | None = None
         self._known_peers: KnownPeers | None = None
         self._release_wanted = asyncio.Event()
 
         self.host = make_host(host_config(config))
         self.directory = Directory(self._clock)
         self._inbox = HeartbeatInbox(self.directory, self._clock)
+        self._links = Links(self.host, config, self.directory, self._clock)
         self.registry = ModelRegistry(configured_models(config), save=self._save_models, on_change=self._models_changed)
         self._announcer = Announcer(
             self.host.peer_id,
@@ -119,7 +118,7 @@ class Node:
         self._backends = BackendClient()
         self._serving = ChatProxyServer(self.registry, self._backends, accepting=lambda: not self._stopping)
         self._loopback = LoopbackStreams(self.host.peer_id, defaults.CHAT_PROXY_PROTOCOL, self._serving.handle)
-        self.host.on_stream(defaults.CHAT_PROXY_PROTOCOL, self._serving.handle)
+        self.host.on_stream(defaults.CHAT_PROXY_PROTOCOL, self._links.counting(self._serving.handle))
         self.host.on_gossip(self._gossip)
         self.host.on_event(self._event)
         self.api = self._build_api()
@@ -127,14 +126,14 @@ class Node:
     def _build_api(self) -> ApiServer:
         config = self._config
         collects = config.app.peers_collect.enabled
-        reservations = Reservations()
+        reservations = Reservations(self._links.using)
         candidates = CandidateSource(self.directory, self.host.connection, reservations, self.host.peer_id)
         router = Router(candidates, reservations, self._open_stream)
         handlers = Handlers(
             network=NetworkRoutes(self.host, self.directory, topic=config.app.topic_name, collects=collects),
             projects=ProjectRoutes(self.directory, self.registry, candidates),
             swarm=SwarmRoutes(self.host),
-            bootstrap=BootstrapRoutes(self.host, self._config_file, self._started_dialer),
+            bootstrap=BootstrapRoutes(self.host, self._config_file, lambda: self._links.dialer),
         )
         app = build_app(
             routes(handlers, router, collects=collects),
@@ -177,18 +176,11 @@ class Node:
         started.push_async_callback(self._loopback.close)
         await self.host.start()
         started.push_async_callback(self.host.close)
-        self._dialer = dialer = Dialer(
-            self.host,
-            bootstrap=config.bootstrap,
-            remembered=known_peers.to_dial(),
-            topic=config.app.topic_name,
-            clock=self._clock,
-        )
         started.push_async_callback(self._serving.drain)
         started.push_async_callback(background.stop)
         background.spawn("heartbeats", self._announcer.run(), self._announcer.stop)
         background.spawn("known peers", known_peers.run(), known_peers.stop)
-        background.spawn("dialling", dialer.run())
+        self._links.start(background, known_peers.to_dial())
         if is_supervised() and is_automatic(config):
             background.spawn("upgrades", self._upgrade())
         await self.api.start()
@@ -239,11 +231,6 @@ class Node:
 
     # --- what connects the parts --------------------------------------------------------------------------
 
-    def _started_dialer(self) -> Dialer:
-        if self._dialer is None:
-            raise HostClosed("this node has not started yet; ask again in a moment")
-        return self._dialer
-
     async def _upgrade(self) -> None:
         from aicn.upkeep.upgrade.upgrader import Upgrader  # noqa: PLC0415 - most nodes do without
 
@@ -273,8 +260,7 @@ class Node:
             self._announcer.introduce()
         if isinstance(event, PeerConnected) and self._known_peers is not None:
             self._known_peers.connected(event.connection)
-        if self._dialer is not None:
-            self._dialer.on_event(event)
+        self._links.on_event(event)
 
     def _models_changed(self) -> None:
         self._announcer.poke()

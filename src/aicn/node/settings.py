@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
+from collections.abc import Iterable
 
 from aicn import __version__, defaults
 from aicn.config import Config
 from aicn.errors import InvalidModel
 from aicn.identity import PreSharedKey, PrivateKey
+from aicn.ids import Multiaddr
+from aicn.multiaddr import host_port
 from aicn.p2p.host import HostConfig, PubsubRouter, RoutingMode
 from aicn.peers import NodeFlags
 from aicn.registry import Model
@@ -42,8 +46,24 @@ def host_config(config: Config) -> HostConfig:
         routing_mode=_ROUTING_MODES[config.routing.type],
         relay_service=config.swarm.relay_service.enabled,
         autonat_service=config.swarm.enable_auto_nat_service,
+        hole_punching=config.swarm.enable_hole_punching,
+        port_mapping=not config.swarm.disable_nat_port_map and not _only_loopback(config.addresses),
         dial_timeout_s=config.swarm.dial_timeout_s,
     )
+
+
+def _only_loopback(addrs: Iterable[Multiaddr]) -> bool:
+    """Tell whether nobody beyond this machine can dial `addrs`: then no router is asked to let anybody in."""
+    hosts = [place[0] for addr in addrs if (place := host_port(addr)) is not None]
+    return all(host == "localhost" or (_is_ip(host) and ipaddress.ip_address(host).is_loopback) for host in hosts)
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def configured_models(config: Config) -> tuple[Model, ...]:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -35,7 +36,11 @@ class _Bootstrap:
 
 
 class Dialer:
-    """Dials; owns no connection. `run` is its one task, `on_event` its eyes."""
+    """Dials; owns no connection. `run` is its one task, `on_event` its eyes.
+
+    Attributes:
+        dials: how many dials ended `ok` or `failed`, for metrics.
+    """
 
     def __init__(
         self,
@@ -45,6 +50,8 @@ class Dialer:
         remembered: Iterable[PeerAddrs],
         topic: str,
         clock: Clock,
+        room: Callable[[], int] = lambda: defaults.RENDEZVOUS_MAX_PEERS,
+        worth: Callable[[PeerId], int] = lambda _: 0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """Prepare to dial.
@@ -55,9 +62,12 @@ class Dialer:
             remembered: peers of earlier runs, dialled once.
             topic: the network whose members are looked for in the DHT.
             clock: for the times of the next dials.
+            room: how many more connections are sought; bootstrap peers are dialled whatever it says.
+            worth: what a connection to a peer is worth; where there is not room for all, the best are dialled.
             jitter: returns a number in [0, 1) that spreads the dials of many nodes.
         """
         self._host = host
+        self.dials = Counter(ok=0, failed=0)
         self._changed = asyncio.Event()
         self._bootstrap: dict[PeerId, _Bootstrap] = {}
         for addr in bootstrap:
@@ -65,6 +75,8 @@ class Dialer:
         self._remembered = tuple(remembered)[: defaults.DIAL_REMEMBERED_MAX]
         self._key = rendezvous_key(topic)
         self._clock = clock
+        self._room = room
+        self._worth = worth
         self._jitter = jitter
         self._identified = asyncio.Event()
 
@@ -178,20 +190,20 @@ class Dialer:
                         return
                     _log.debug("peer %s not reached: %s", known.peer, reason)
 
-        await asyncio.gather(
-            *(
-                dial(known)
-                for known in peers
-                if known.peer != self._host.peer_id and self._host.connection(known.peer) is None
-            )
-        )
+        new = [
+            known for known in peers if known.peer != self._host.peer_id and self._host.connection(known.peer) is None
+        ]
+        new.sort(key=lambda known: -self._worth(known.peer))
+        await asyncio.gather(*(dial(known) for known in new[: self._room()]))
 
     async def _dial(self, addr: Multiaddr) -> str | None:
         """Dial one address; return why it failed, None if it did not."""
         try:
             await self._host.connect(addr)
         except (NetworkError, AddressError) as error:
+            self.dials["failed"] += 1
             return str(error)
+        self.dials["ok"] += 1
         return None
 
     def _spread(self, seconds: float) -> float:

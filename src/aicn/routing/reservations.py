@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
 
@@ -14,8 +14,9 @@ Instance = tuple[PeerId, ProjectName, ModelName, InstanceId]
 class Reservations:
     """Counts taken before a request leaves, so that two requests never both see the same idle instance."""
 
-    def __init__(self) -> None:
-        """Start with nothing under way."""
+    def __init__(self, using: Callable[[PeerId], AbstractContextManager[None]] = lambda _: nullcontext()) -> None:
+        """Start with nothing under way; the connection to a peer is kept by `using` as long as a request is."""
+        self._using = using
         self._counts: dict[Instance, int] = {}
 
     def count(self, instance: Instance) -> int:
@@ -27,7 +28,8 @@ class Reservations:
         """Count one more request at `instance` for the length of the block."""
         self._counts[instance] = self._counts.get(instance, 0) + 1
         try:
-            yield
+            with self._using(instance[0]):
+                yield
         finally:
             left = self._counts[instance] - 1
             if left:
