@@ -16,6 +16,7 @@ from aicn import defaults
 from aicn.backends import BackendClient, BackendReply
 from aicn.errors import BackendBroken, BackendError, BackendTimeout, BackendUnreachable
 from aicn.tools.event_reader import EventReader
+from aicn.tools.server_words import said_of_server
 
 _OK = range(200, 300)
 
@@ -127,8 +128,7 @@ async def _ask(client: BackendClient, plan: LoadPlan, results: LoadResults) -> N
     except _Failed as failure:
         results.fail(failure.kind, str(failure))
     except BackendError as error:
-        # The client was made for model servers; here it is pointed at any server.
-        results.fail(_kind(error), str(error).replace("model server", "server"))
+        results.fail(_kind(error), said_of_server(error))
     else:
         results.ok += 1
         results.content_events += events
