@@ -5,12 +5,14 @@
         seen = await server.next_request()
         await seen.gone.wait()  # set when the client left before its answer was whole
 
-It answers what it is told and judges nothing; what a test asserts is what arrived on the other side.
+It answers what it is told and judges nothing; what a test asserts is what arrived on the other side. Without a plan
+for it, it draws real PNG images at `image_url` and gives back the image it gets at `edit_url`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from dataclasses import dataclass, field, replace
@@ -18,11 +20,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
+from support.image_answers import EDITS_PATH, FILES_PATH, GENERATIONS_PATH, Gallery, received
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
 DONE = b"data: [DONE]\n\n"
+
+BODY_KEPT_BYTES = 16 << 20
+"""Of a longer body only size and checksum are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,10 @@ class Plan:
     """Split every write into pieces of so many bytes; 0: do not."""
     done: bool = True
     """End a stream with `data: [DONE]`."""
+    before_body: bool = False
+    """Answer without reading the request's body."""
+    body_bytes: int | None = None
+    """Read so much of the request's body and then no more, until the client is gone; None: read it."""
     stamp: bool = False
     """Put `"written_ns"`, the monotonic clock at the write, into every event."""
 
@@ -69,6 +80,8 @@ class Seen:
     body: bytes
     arrived_s: float
     """Monotonic."""
+    body_size_bytes: int = 0
+    body_sha256: str = ""
     writes: int = 0
     """Events or chunks handed to the socket so far."""
     finished: bool = False
@@ -104,6 +117,8 @@ class MockModelServer:
         self._host = host
         self._port = port
         self._arrivals: asyncio.Queue[Seen] = asyncio.Queue()
+        self._heads: asyncio.Queue[Seen] = asyncio.Queue()
+        self._gallery = Gallery("")
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -127,6 +142,7 @@ class MockModelServer:
         site = web.TCPSite(self._runner, self._host, self._port)
         await site.start()
         self._port = self._runner.addresses[0][1]
+        self._gallery = Gallery(self.url)
 
     async def stop(self) -> None:
         """Close the port and every connection. May be called twice."""
@@ -145,6 +161,16 @@ class MockModelServer:
         return f"{self.url}/v1/chat/completions"
 
     @property
+    def image_url(self) -> str:
+        """What to register as the `api` of a model that makes images."""
+        return f"{self.url}{GENERATIONS_PATH}"
+
+    @property
+    def edit_url(self) -> str:
+        """What to register as the `api` of a model that edits images."""
+        return f"{self.url}{EDITS_PATH}"
+
+    @property
     def in_flight(self) -> int:
         """Requests that have arrived and not ended."""
         return sum(not one.ended.is_set() for one in self.seen)
@@ -152,28 +178,38 @@ class MockModelServer:
     def forget(self) -> None:
         """Forget every request so far."""
         self.seen.clear()
-        while not self._arrivals.empty():
-            self._arrivals.get_nowait()
+        for queue in (self._arrivals, self._heads):
+            while not queue.empty():
+                queue.get_nowait()
 
     async def next_request(self, timeout_s: float = 10.0) -> Seen:
         """Return the oldest request not yet returned by this method; wait for one if there is none."""
         async with asyncio.timeout(timeout_s):
             return await self._arrivals.get()
 
+    async def next_head(self, timeout_s: float = 10.0) -> Seen:
+        """Return the oldest request not yet returned by this method, before its body has been read."""
+        async with asyncio.timeout(timeout_s):
+            return await self._heads.get()
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
+        if request.method == "GET" and request.path.startswith(FILES_PATH):
+            return self._file(request)
         seen = Seen(
             method=request.method,
             path=request.path,
             query=request.query_string,
             headers=tuple(request.headers.items()),
-            body=body,
+            body=b"",
             arrived_s=time.monotonic(),
         )
         plan = self.once.pop(0) if self.once else self.plan
         self.seen.append(seen)
-        self._arrivals.put_nowait(seen)
+        self._heads.put_nowait(seen)
         try:
+            if not plan.before_body:
+                await self._read_body(request, seen, plan)
+            self._arrivals.put_nowait(seen)
             return await self._play(request, seen, plan)
         except (asyncio.CancelledError, ConnectionError):
             seen.gone_s = time.monotonic()
@@ -182,6 +218,30 @@ class MockModelServer:
         finally:
             seen.ended.set()
 
+    async def _read_body(self, request: web.Request, seen: Seen, plan: Plan) -> None:
+        kept = bytearray()
+        checksum = hashlib.sha256()
+        async for data in request.content.iter_any():
+            seen.body_size_bytes += len(data)
+            checksum.update(data)
+            if seen.body_size_bytes <= BODY_KEPT_BYTES:
+                kept += data
+            if plan.body_bytes is not None and seen.body_size_bytes >= plan.body_bytes:
+                await asyncio.Event().wait()
+        seen.body_sha256 = checksum.hexdigest()
+        seen.body = bytes(kept) if seen.body_size_bytes == len(kept) else b""
+
+    def _file(self, request: web.Request) -> web.Response:
+        data = self._gallery.files.get(request.path.removeprefix(FILES_PATH))
+        return web.Response(status=404) if data is None else web.Response(body=data, content_type="image/png")
+
+    def _image(self, seen: Seen) -> tuple[int, bytes]:
+        if seen.path == GENERATIONS_PATH:
+            return self._gallery.generated(_decoded(seen.body))
+        if len(seen.body) != seen.body_size_bytes:
+            return 200, received(seen.body_size_bytes, seen.body_sha256)
+        return self._gallery.edited(seen.header("content-type") or "", seen.body)
+
     async def _play(self, request: web.Request, seen: Seen, plan: Plan) -> web.StreamResponse:
         if plan.hang:
             await asyncio.Event().wait()
@@ -189,6 +249,9 @@ class MockModelServer:
             await asyncio.sleep(plan.first_byte_ms / 1_000)
         if plan.die_at_once:
             return _cut(request)
+        if seen.path in {GENERATIONS_PATH, EDITS_PATH} and plan.body is None and plan.chunks is None:
+            status, body = self._image(seen)
+            plan = replace(plan, status=status, body=body)
         asked = _decoded(seen.body)
         if plan.body is None and plan.chunks is None and not asked.get("stream"):
             plan = replace(plan, body=completion(str(asked.get("model", "mock"))))

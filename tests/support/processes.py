@@ -35,6 +35,10 @@ LOG_LINES = 40
 """Of each node, in the message of a failure."""
 
 
+ModelEntry = tuple[str, str, str] | tuple[str, str, str, int]
+"""Project, model and URL of a model; its type where that is not 0, a chat model."""
+
+
 class NodeFailed(AssertionError):
     """A node did not do what the test needs it for; carries every log."""
 
@@ -149,10 +153,21 @@ class NodeProcess:
 
     def rss_bytes(self) -> int:
         """Return the memory of the process that lies in RAM."""
+        return self._status_bytes("VmRSS")
+
+    def peak_rss_bytes(self) -> int:
+        """Return the most memory of the process that lay in RAM at once, since `forget_peak_rss`."""
+        return self._status_bytes("VmHWM")
+
+    def forget_peak_rss(self) -> None:
+        """Let the peak be what lies in RAM now (Linux)."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5", encoding="ascii")
+
+    def _status_bytes(self, name: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1_024
-        raise NodeFailed(f"no VmRSS of {self.pid}")
+        raise NodeFailed(f"no {name} of {self.pid}")
 
 
 class Nodes:
@@ -184,9 +199,9 @@ class Nodes:
         return node
 
     async def worker(
-        self, *inputs: NodeProcess, models: Iterable[tuple[str, str, str]] = (), start: bool = True, **changes: Any
+        self, *inputs: NodeProcess, models: Iterable[ModelEntry] = (), start: bool = True, **changes: Any
     ) -> NodeProcess:
-        """Make a Worker that knows `inputs` and has `models`: (project, model, url)."""
+        """Make a Worker that knows `inputs` and has `models`."""
         node = self.make("worker", bootstrap=[one.multiaddr for one in inputs], models=models, **changes)
         if start:
             await node.start()
@@ -198,7 +213,7 @@ class Nodes:
         *,
         name: str = "",
         bootstrap: Iterable[str] = (),
-        models: Iterable[tuple[str, str, str]] = (),
+        models: Iterable[ModelEntry] = (),
         router: str = "floodsub",
         log_level: str = "info",
         app: Mapping[str, Any] | None = None,
@@ -210,7 +225,7 @@ class Nodes:
             role: `input` or `worker`.
             name: folder and name in messages; by default the role and a number.
             bootstrap: multiaddrs to dial at the start.
-            models: (project, model, url), each registered as a chat model.
+            models: what it serves.
             router: gossip protocol.
             log_level: as in the configuration.
             app: laid over the section `App`.
@@ -224,8 +239,10 @@ class Nodes:
         node = NodeProcess(name, folder, key.public.peer_id, api_port, p2p_port)
         is_input = role == "input"
         projects: dict[str, list[dict[str, Any]]] = {}
-        for project, model, url in models:
-            projects.setdefault(project, []).append({"Model": model, "API": url, "Type": 0, "CID": ""})
+        for project, model, url, *kind in models:
+            projects.setdefault(project, []).append(
+                {"Model": model, "API": url, "Type": kind[0] if kind else 0, "CID": ""}
+            )
         config = {
             "Bootstrap": list(bootstrap),
             "Addresses": [f"/ip4/127.0.0.1/tcp/{p2p_port}"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 
 class StreamedBody:
@@ -17,7 +17,7 @@ class StreamedBody:
 
     __slots__ = ("_rest", "_taken", "beginning", "size_bytes")
 
-    def __init__(self, beginning: bytes, rest: AsyncIterator[bytes], size_bytes: int | None) -> None:
+    def __init__(self, beginning: bytes, rest: AsyncGenerator[bytes], size_bytes: int | None) -> None:
         """`rest` yields what comes behind `beginning`, in parts that are not empty."""
         self.beginning = beginning
         self.size_bytes = size_bytes
@@ -29,7 +29,7 @@ class StreamedBody:
         """Whether it can still be sent from its beginning."""
         return not self._taken
 
-    def take_rest(self) -> AsyncIterator[bytes]:
-        """Return the parts behind the beginning. From the first look at them on, the body is not repeatable."""
+    def take_rest(self) -> AsyncGenerator[bytes]:
+        """Return the parts behind the beginning, to be closed by the caller; the body is not repeatable any more."""
         self._taken = True
         return self._rest

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from aicn import defaults
@@ -261,8 +261,9 @@ class _Upload:
         """Send; raises what the body raises."""
         chunked = self._body.size_bytes is None
         try:
-            async for part in self._body.take_rest():
-                await self._stream.write(encode_chunk(part) if chunked else part)
+            async with aclosing(self._body.take_rest()) as rest:
+                async for part in rest:
+                    await self._stream.write(encode_chunk(part) if chunked else part)
             if chunked:
                 await self._stream.write(LAST_CHUNK)
         except NetworkError as error:
