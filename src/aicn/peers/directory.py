@@ -108,6 +108,11 @@ class Directory:
         instances = self._serving.get((project, model))
         return () if instances is None else instances.all()
 
+    def eligible_instances(self) -> int:
+        """Return how many instances of models may be asked: those of peers heard in the last 10 minutes."""
+        self.sweep()
+        return sum(len(record.offers) for record in self._tiers[Standing.ELIGIBLE].values())
+
     def _oldest_tier(self) -> OrderedDict[PeerId, PeerRecord]:
         return next(self._tiers[tier] for tier in reversed(_TIERS) if self._tiers[tier])
 

@@ -145,6 +145,13 @@ class History:
             await _either(self._some, timeout_s=defaults.HISTORY_PRUNE_GAP_S)
             await _either(self._stop, timeout_s=defaults.HISTORY_WRITE_DELAY_S)
 
+    async def close(self) -> None:
+        """Write what has come since `run` has ended. The store must still be open."""
+        try:
+            await self.flush()
+        except StoreError as error:
+            _log.warning("the last requests are not kept in the history: %s", error)
+
     async def flush(self) -> None:
         """Write what waits.
 

@@ -1,6 +1,24 @@
-"""What the program tells of itself: its log, and each use of a model."""
+"""What the program tells of itself: its log, each use of a model, and what it counts."""
 
+from aicn.telemetry.exposition import render
 from aicn.telemetry.log import setup, write_to_file
+from aicn.telemetry.looplag import watch_loop_lag
+from aicn.telemetry.metrics import DECLARED, Metric, Metrics, ModelLabels
 from aicn.telemetry.observer import NoObserver, Observer, Outcome, Side, Use, outcome_of
 
-__all__ = ["NoObserver", "Observer", "Outcome", "Side", "Use", "outcome_of", "setup", "write_to_file"]
+__all__ = [
+    "DECLARED",
+    "Metric",
+    "Metrics",
+    "ModelLabels",
+    "NoObserver",
+    "Observer",
+    "Outcome",
+    "Side",
+    "Use",
+    "outcome_of",
+    "render",
+    "setup",
+    "watch_loop_lag",
+    "write_to_file",
+]

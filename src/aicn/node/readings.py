@@ -1,0 +1,44 @@
+"""The metrics that are read from the parts of a node when somebody looks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from aicn import __version__
+from aicn.p2p.dialer import Dialer
+from aicn.p2p.host import Host
+from aicn.peers import Directory, HeartbeatInbox
+from aicn.registry import ModelRegistry
+from aicn.store import History
+from aicn.telemetry import Metrics, metrics
+from aicn.telemetry.metrics import Labels
+
+
+def read_network(counted: Metrics, host: Host, directory: Directory, inbox: HeartbeatInbox) -> None:
+    """Have `counted` read what is known of the network."""
+
+    def connected() -> Iterable[tuple[Labels, float]]:
+        paths = Counter(
+            (connection.direction.value, "relayed" if connection.relayed else "direct")
+            for connection in host.connections()
+        )
+        return [(labels, float(number)) for labels, number in paths.items()]
+
+    counted.read(metrics.PEERS_CONNECTED, connected)
+    counted.read(metrics.DIRECTORY_PEERS, _one(lambda: len(directory)))
+    counted.read(metrics.CANDIDATES, _one(directory.eligible_instances))
+    counted.read(metrics.GOSSIP, lambda: [((outcome.value,), number) for outcome, number in inbox.outcomes.items()])
+
+
+def read_node(counted: Metrics, registry: ModelRegistry, dialer: Dialer, history: History) -> None:
+    """Have `counted` read what is known of this node, which must have started."""
+    counted.read(metrics.BUILD, lambda: [((__version__,), 1.0)])
+    counted.read(metrics.MODELS, _one(lambda: len(registry.models())))
+    counted.read(metrics.DIALS, lambda: [((result,), number) for result, number in dialer.dials.items()])
+    counted.read(metrics.HISTORY_PENDING, _one(lambda: history.pending))
+    counted.read(metrics.HISTORY_LOST, _one(lambda: history.lost))
+
+
+def _one(value: Callable[[], int]) -> Callable[[], Iterable[tuple[Labels, float]]]:
+    return lambda: [((), float(value()))]

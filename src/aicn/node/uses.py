@@ -1,0 +1,199 @@
+"""What becomes of each use of a model: a row of the history, and what metrics count."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from aicn import defaults
+from aicn.clock import Clock
+from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
+from aicn.store import Entry, History
+from aicn.telemetry import Metrics, ModelLabels, Outcome, Side, Use, metrics
+from aicn.telemetry.usage import ImageReader, TokenReader
+
+_KINDS: Final = {kind: kind.name.lower() for kind in ModelKind}
+
+_PARSED_MAX_BYTES: Final = 1_048_576
+"""Of a longer request the beginning is kept as it stands: finding its words would take the loop milliseconds."""
+
+
+class UseRecorder:
+    """The node's `aicn.telemetry.Observer`. Use from one event loop."""
+
+    def __init__(self, counted: Metrics, clock: Clock, *, keeps_prompts: bool) -> None:
+        """Count in `counted`; keep a history once `keep_in` has named one.
+
+        Args:
+            counted: gets the numbers.
+            clock: measures.
+            keeps_prompts: whether the words of requests go into the history.
+        """
+        self.counted = counted
+        self.clock = clock
+        self.history: History | None = None
+        self.models = ModelLabels()
+        self._keeps_prompts = keeps_prompts
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether request bodies are handed over."""
+        return self._keeps_prompts and self.history is not None
+
+    def keep_in(self, history: History) -> None:
+        """Keep every use that begins from now on."""
+        self.history = history
+
+    def begin(
+        self,
+        side: Side,
+        kind: ModelKind,
+        project: ProjectName,
+        model: ModelName,
+        cid: InstanceId,
+        peer: PeerId | None,
+        caller: str,
+    ) -> Use:
+        """Take note of a use that begins."""
+        return _Recorded(self, side, kind, (project, model, cid), peer, caller)
+
+
+class _Recorded:
+    __slots__ = (
+        "_attempts",
+        "_began_s",
+        "_began_unix_s",
+        "_body",
+        "_bytes",
+        "_caller",
+        "_cid",
+        "_first_s",
+        "_images",
+        "_kind",
+        "_model",
+        "_peer",
+        "_project",
+        "_recorder",
+        "_side",
+        "_tokens",
+    )
+
+    def __init__(
+        self,
+        recorder: UseRecorder,
+        side: Side,
+        kind: ModelKind,
+        names: tuple[str, str, str],
+        peer: PeerId | None,
+        caller: str,
+    ) -> None:
+        self._recorder = recorder
+        self._side = side.value
+        self._kind = _KINDS[kind]
+        self._project, self._model, self._cid = names
+        self._peer: str = peer or ""
+        self._caller = caller
+        self._attempts = 0
+        self._body = b""
+        self._bytes = 0
+        self._tokens = TokenReader()
+        self._images = None if kind is ModelKind.CHAT else ImageReader()
+        self._first_s: float | None = None
+        self._began_unix_s = recorder.clock.unix()
+        self._began_s = recorder.clock.monotonic()
+        recorder.counted.add(metrics.IN_FLIGHT, (self._side, self._kind))
+
+    def body(self, data: bytes) -> None:
+        self._body = data
+
+    def served_by(self, peer: PeerId, cid: InstanceId, attempts: int) -> None:
+        self._peer = peer
+        self._cid = cid
+        self._attempts = attempts
+
+    def first_byte(self) -> None:
+        self._first_s = self._recorder.clock.monotonic()
+
+    def part(self, data: bytes) -> None:
+        self._bytes += len(data)
+        self._tokens.feed(data)
+        if self._images is not None:
+            self._images.feed(data)
+
+    def end(self, outcome: Outcome, status: int | None) -> None:
+        ended_s = self._recorder.clock.monotonic()
+        self._count(outcome, ended_s)
+        if self._recorder.history is not None:
+            self._recorder.history.add(self._entry(outcome, status, ended_s), _words(self._body))
+
+    def _count(self, outcome: Outcome, ended_s: float) -> None:
+        counted = self._recorder.counted
+        # A worker is asked only for what it serves; elsewhere, somebody who answers shows that there is such a model.
+        exists = self._side == Side.WORKER or self._attempts > 0
+        labels = (self._side, self._kind, *self._recorder.models.of(self._project, self._model, exists=exists))
+        counted.add(metrics.IN_FLIGHT, (self._side, self._kind), -1)
+        counted.add(metrics.REQUESTS, (*labels, outcome.value))
+        counted.observe(metrics.DURATION, labels, ended_s - self._began_s)
+        if self._bytes:
+            counted.add(metrics.ANSWER_BYTES, labels, self._bytes)
+        if self._attempts:
+            counted.add(metrics.ATTEMPTS, (self._kind,), self._attempts)
+        if self._images is not None and self._images.images:
+            counted.add(metrics.IMAGES, labels, self._images.images)
+        prompt, completion = self._tokens.prompt_tokens, self._tokens.completion_tokens
+        if prompt:
+            counted.add(metrics.TOKENS, (*labels, "input"), prompt)
+        if completion:
+            counted.add(metrics.TOKENS, (*labels, "output"), completion)
+        if self._first_s is not None:
+            counted.observe(metrics.FIRST_TOKEN, labels, self._first_s - self._began_s)
+            if completion and completion > 1:
+                counted.observe(metrics.TOKEN_TIME, labels, (ended_s - self._first_s) / (completion - 1))
+
+    def _entry(self, outcome: Outcome, status: int | None, ended_s: float) -> Entry:
+        first_s = self._first_s
+        return Entry(
+            at_unix_ms=int(self._began_unix_s * 1_000),
+            side=self._side,
+            kind=self._kind,
+            project=_name(self._project),
+            model=_name(self._model),
+            cid=_name(self._cid),
+            caller=_name(self._caller),
+            peer=_name(self._peer),
+            attempts=self._attempts,
+            outcome=outcome.value,
+            status=status,
+            first_byte_ms=None if first_s is None else round((first_s - self._began_s) * 1_000, 3),
+            total_ms=round((ended_s - self._began_s) * 1_000, 3),
+            prompt_tokens=self._tokens.prompt_tokens,
+            completion_tokens=self._tokens.completion_tokens,
+            images=None if self._images is None else self._images.images,
+            answer_bytes=self._bytes,
+        )
+
+
+def _name(text: str) -> str:
+    """Return what of a name can be kept: not too long, and nothing that UTF-8 cannot hold."""
+    cut = text[: defaults.HISTORY_NAME_MAX_CHARS]
+    return cut if cut.isascii() else cut.encode(errors="replace").decode()
+
+
+class _Words(msgspec.Struct):
+    messages: msgspec.Raw = msgspec.Raw(b"")
+    prompt: msgspec.Raw = msgspec.Raw(b"")
+
+
+def _words(body: bytes) -> str | None:
+    """Return what a request asks, as the JSON of its messages or its prompt; None if there is nothing to keep."""
+    if not body:
+        return None
+    found: bytes | memoryview = body
+    if len(body) <= _PARSED_MAX_BYTES:
+        try:
+            words = msgspec.json.decode(body, type=_Words)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        found = bytes(words.messages) or bytes(words.prompt)
+    return bytes(found[: defaults.HISTORY_PROMPT_MAX_BYTES]).decode(errors="replace") or None

@@ -1,0 +1,176 @@
+"""A use of a model becomes a row of the history and what metrics count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aicn import defaults
+from aicn.clock import ManualClock
+from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
+from aicn.node.uses import UseRecorder
+from aicn.store import Entry, History, HistoryReader, Query, Store
+from aicn.telemetry import Metrics, Outcome, Side, Use, metrics
+
+CHAT = (Side.INPUT, ModelKind.CHAT)
+ANSWER = b'{"choices":[],"usage":{"prompt_tokens":12,"completion_tokens":11}}'
+
+
+class _Recording:
+    """A recorder, its clock, and what it kept."""
+
+    def __init__(self, store: Store, folder: Path, *, prompts: bool) -> None:
+        self._folder = folder
+        self.clock = ManualClock(unix_s=1_000.0)
+        self.counted = Metrics()
+        self.history = History(store, self.clock, max_age_s=3_600, max_entries=100)
+        self.recorder = UseRecorder(self.counted, self.clock, keeps_prompts=prompts)
+        self.recorder.keep_in(self.history)
+
+    def begin(self, side: Side = Side.INPUT, kind: ModelKind = ModelKind.CHAT, **changes: Any) -> Use:
+        settings: dict[str, Any] = {"project": "P", "model": "m", "cid": "", "peer": None, "caller": "127.0.0.1"}
+        settings |= changes
+        return self.recorder.begin(
+            side,
+            kind,
+            ProjectName(settings["project"]),
+            ModelName(settings["model"]),
+            InstanceId(settings["cid"]),
+            settings["peer"],
+            settings["caller"],
+        )
+
+    async def kept(self) -> tuple[list[Entry], list[str | None]]:
+        self.history.stop()
+        await self.history.run()
+        with HistoryReader(self._folder) as reader:
+            found = reader.read(Query())
+        return [each.entry for each in found], [each.prompt for each in found]
+
+    def cells(self, metric: metrics.Metric) -> dict[tuple[str, ...], Any]:
+        return dict(next(cells for each, cells in self.counted.snapshot() if each is metric))
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = await Store.open(tmp_path)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def recording(store: Store, tmp_path: Path) -> _Recording:
+    return _Recording(store, tmp_path, prompts=False)
+
+
+async def test_a_chat_that_went_well(recording: _Recording) -> None:
+    use = recording.begin()
+    assert recording.cells(metrics.IN_FLIGHT) == {("input", "chat"): 1}
+    recording.clock.advance(0.5)
+    use.served_by(PeerId("16Uiu2HAmPeer"), InstanceId("c1"), 2)
+    use.first_byte()
+    use.part(ANSWER[:20])
+    recording.clock.advance(2.0)
+    use.part(ANSWER[20:])
+    use.end(Outcome.OK, 200)
+    assert await recording.kept() == (
+        [
+            Entry(
+                at_unix_ms=1_000_000,
+                side="input",
+                kind="chat",
+                project="P",
+                model="m",
+                cid="c1",
+                caller="127.0.0.1",
+                peer="16Uiu2HAmPeer",
+                attempts=2,
+                outcome="ok",
+                status=200,
+                first_byte_ms=500.0,
+                total_ms=2_500.0,
+                prompt_tokens=12,
+                completion_tokens=11,
+                images=None,
+                answer_bytes=len(ANSWER),
+            )
+        ],
+        [None],
+    )
+    labels = ("input", "chat", "P", "m")
+    assert recording.cells(metrics.IN_FLIGHT) == {("input", "chat"): 0}
+    assert recording.cells(metrics.REQUESTS) == {(*labels, "ok"): 1}
+    assert recording.cells(metrics.TOKENS) == {(*labels, "input"): 12, (*labels, "output"): 11}
+    assert recording.cells(metrics.ANSWER_BYTES) == {labels: len(ANSWER)}
+    assert recording.cells(metrics.ATTEMPTS) == {("chat",): 2}
+    assert recording.cells(metrics.FIRST_TOKEN)[labels].total == pytest.approx(0.5)
+    assert recording.cells(metrics.TOKEN_TIME)[labels].total == pytest.approx(0.2)
+    assert recording.cells(metrics.DURATION)[labels].total == pytest.approx(2.5)
+
+
+async def test_images(recording: _Recording) -> None:
+    use = recording.begin(Side.WORKER, ModelKind.IMAGE_GENERATION, peer=PeerId("me"), cid="c2", caller="16Uiu2HAmAsks")
+    use.first_byte()
+    use.part(b'{"created":1,"data":[{"b64_json":"aGk="},{"b64_json":"aGk="}]}')
+    use.end(Outcome.OK, 200)
+    ((entry,), _) = await recording.kept()
+    assert (entry.kind, entry.side, entry.images, entry.cid) == ("image_generation", "worker", 2, "c2")
+    assert (entry.caller, entry.peer) == ("16Uiu2HAmAsks", "me")
+    assert recording.cells(metrics.IMAGES) == {("worker", "image_generation", "P", "m"): 2}
+
+
+async def test_a_chat_that_nobody_answered(recording: _Recording) -> None:
+    use = recording.begin(model="invented")
+    use.end(Outcome.NO_CANDIDATE, 500)
+    ((entry,), _) = await recording.kept()
+    assert (entry.model, entry.outcome, entry.peer, entry.first_byte_ms) == ("invented", "no_candidate", "", None)
+    assert recording.cells(metrics.REQUESTS) == {("input", "chat", "other", "other", "no_candidate"): 1}
+    assert recording.cells(metrics.FIRST_TOKEN) == {}
+
+
+async def test_names_that_no_file_can_hold_are_made_to_fit(recording: _Recording) -> None:
+    recording.begin(model="\ud800" + "x" * 1_000, caller="\udcff").end(Outcome.NO_CANDIDATE, None)
+    ((entry,), _) = await recording.kept()
+    assert entry.model == "?" + "x" * (defaults.HISTORY_NAME_MAX_CHARS - 1)
+    assert entry.caller == "?"
+    assert recording.history.lost == 0
+
+
+async def test_words_are_not_wanted_unless_they_are_to_be_kept(recording: _Recording) -> None:
+    assert not recording.recorder.wants_body
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"model":"m","messages":[{"role":"user","content":"hi \xc3\xa9"}]}', '[{"role":"user","content":"hi é"}]'),
+        (b'{"model":"m","prompt":"a cat"}', '"a cat"'),
+        (b'{"model":"m"}', None),
+        (b"no JSON", None),
+        (b"", None),
+        (json.dumps({"prompt": "x" * 100_000}).encode(), '"' + "x" * (defaults.HISTORY_PROMPT_MAX_BYTES - 1)),
+        (b'{"prompt":"' + b"x" * 2_000_000 + b'"}', '{"prompt":"' + "x" * (defaults.HISTORY_PROMPT_MAX_BYTES - 11)),
+    ],
+    ids=["chat", "image", "none", "no JSON", "empty", "long", "very long"],
+)
+async def test_words_are_kept_on_demand(store: Store, tmp_path: Path, body: bytes, words: str | None) -> None:
+    recording = _Recording(store, tmp_path, prompts=True)
+    assert recording.recorder.wants_body
+    use = recording.begin()
+    use.body(body)
+    use.end(Outcome.OK, 200)
+    assert (await recording.kept())[1] == [words]
+
+
+def test_without_a_history_metrics_count_all_the_same() -> None:
+    counted = Metrics()
+    recorder = UseRecorder(counted, ManualClock(), keeps_prompts=True)
+    assert not recorder.wants_body
+    use = recorder.begin(*CHAT, ProjectName("P"), ModelName("m"), InstanceId(""), None, "127.0.0.1")
+    use.end(Outcome.TIMEOUT, None)
+    (cells,) = (cells for metric, cells in counted.snapshot() if metric is metrics.REQUESTS)
+    assert cells == {("input", "chat", "other", "other", "timeout"): 1}
