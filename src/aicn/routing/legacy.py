@@ -1,0 +1,154 @@
+"""Requests to nodes that do not speak `/chat-proxy/0.0.1`: asked over gossip, where gossip can carry them.
+
+To the router such a node looks like any other: it opens a stream, and the stream holds the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from aicn import defaults
+from aicn.errors import MalformedMessage, PeerRefused, StreamRefused, StreamReset
+from aicn.ids import ModelKind, PeerId
+from aicn.p2p.host import PeerIdentity, Stream
+from aicn.p2p.rpc import Rpc
+from aicn.routing.exchange import OpenStream
+from aicn.wire.http_frames import (
+    RequestParser,
+    ResponseHead,
+    encode_response_head,
+    kind_of_path,
+    split_model_query,
+)
+from aicn.wire.messages import (
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ImageGenerationRequest,
+    ImageGenerationResponse,
+    ResponseBody,
+)
+from aicn.wire.model_json import (
+    chat_answer_to_json,
+    chat_request_from_json,
+    image_answer_to_json,
+    image_request_from_json,
+)
+
+_JSON: Final = b"application/json"
+
+
+class LegacyStreams:
+    """Opens streams to whoever speaks the protocol, and asks the others over gossip."""
+
+    def __init__(self, identity: Callable[[PeerId], PeerIdentity | None], rpc: Rpc, open_stream: OpenStream) -> None:
+        """Choose by what a peer said of itself.
+
+        Args:
+            identity: what a connected peer said of itself; None where that is not known.
+            rpc: asks over gossip.
+            open_stream: opens a stream to a peer that speaks the protocol, or may.
+        """
+        self._identity = identity
+        self._rpc = rpc
+        self._open_stream = open_stream
+
+    async def open(self, peer: PeerId, first: bytes) -> Stream:
+        """Open a stream to `peer`; an `OpenStream`.
+
+        To a node that does not speak the protocol, `first` must be the whole request, and this waits for the answer.
+
+        Raises:
+            StreamRefused: gossip cannot carry the request; the message says why.
+            NetworkError, WireError: the peer could not be asked, or did not answer.
+        """
+        known = self._identity(peer)
+        if known is None or defaults.CHAT_PROXY_PROTOCOL in known.protocols:
+            return await self._open_stream(peer, first)
+        question = _question(peer, first)
+        try:
+            answer = await self._rpc.ask(peer, question)
+        except PeerRefused as error:
+            # As its model server would have put it, had it come on a stream.
+            body = msgspec.json.encode({"code": error.code, "message": str(error)})
+            return _AnsweredStream(peer, _response(500, body))
+        return _AnsweredStream(peer, _response(200, _answer_body(peer, answer)))
+
+
+def _question(peer: PeerId, request: bytes) -> ChatCompletionRequest | ImageGenerationRequest:
+    parser = RequestParser()
+    parser.feed(request)
+    head = parser.head
+    if head is None or not parser.complete:
+        raise _refused(peer, "a request that is still arriving")
+    query = split_model_query(head.target)
+    body = parser.take_body()
+    try:
+        match kind_of_path(query.path):
+            case ModelKind.CHAT:
+                return chat_request_from_json(body, query.project, query.model, query.cid)
+            case ModelKind.IMAGE_GENERATION:
+                return image_request_from_json(body, query.project, query.model, query.cid)
+            case _:
+                raise _refused(peer, "an image edit")
+    except MalformedMessage as error:
+        raise _refused(peer, f"this request ({error})") from error
+
+
+def _refused(peer: PeerId, what: str) -> StreamRefused:
+    return StreamRefused(
+        f"node {peer} is of an old release that is asked over gossip, and gossip cannot carry {what}; ask for less, "
+        f"or another node"
+    )
+
+
+def _answer_body(peer: PeerId, answer: ResponseBody) -> bytes:
+    match answer:
+        case ChatCompletionResponse():
+            return chat_answer_to_json(answer)
+        case ImageGenerationResponse():
+            return image_answer_to_json(answer)
+        case _:
+            raise MalformedMessage(f"node {peer} answered something else than it was asked")
+
+
+def _response(status: int, body: bytes) -> bytes:
+    headers = ((b"content-type", _JSON), (b"content-length", b"%d" % len(body)))
+    return encode_response_head(ResponseHead(status, b"", headers)) + body
+
+
+class _AnsweredStream:
+    """A `Stream` on which the whole answer has arrived and nothing more can be sent."""
+
+    relayed = True
+    """Gossip passes through others."""
+
+    protocol = defaults.CHAT_PROXY_PROTOCOL
+
+    def __init__(self, peer: PeerId, answer: bytes) -> None:
+        self.peer = peer
+        self._left = memoryview(answer)
+        self._reset = False
+
+    async def read(self, max_bytes: int = 65_536) -> bytes:
+        if self._reset:
+            raise StreamReset("the stream was reset")
+        data, self._left = bytes(self._left[:max_bytes]), self._left[max_bytes:]
+        return data
+
+    async def write(self, data: bytes) -> None:
+        raise StreamReset(f"{len(data)} bytes came after the end of a request over gossip")
+
+    async def finish(self, data: bytes) -> None:
+        await self.write(data)
+
+    async def close_write(self) -> None:
+        """The request is over already."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def reset(self) -> None:
+        self._reset = True
