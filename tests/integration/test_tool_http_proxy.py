@@ -198,11 +198,12 @@ async def test_a_cut_answer_never_looks_whole(session: aiohttp.ClientSession, pl
     async with (
         MockModelServer(plan) as server,
         pair() as proxy,
-        session.post(server.chat_url, proxy=proxy.url, json={"stream": True}) as got,
+        session.post(server.chat_url, proxy=proxy.url, json={"stream": plan.body is None}) as got,
     ):
         assert got.status == 200
         with pytest.raises(aiohttp.ClientError):
             await got.read()
+    assert [outcome.partition(":")[0] for *_, outcome in proxy.told] == ["broken off"]
 
 
 async def test_a_client_that_leaves_is_told_to_the_server(session: aiohttp.ClientSession) -> None:

@@ -74,7 +74,7 @@ class FarProxy:
         self._under_way = 0
 
     async def handle(self, stream: Stream) -> None:
-        """Answer one stream and close it; reset it where half an answer is out or the peer is gone."""
+        """Answer one stream and close it; reset it where the peer is gone."""
         exchange = _Exchange(stream)
         outcome = "cancelled"
         self._under_way += 1
@@ -193,9 +193,10 @@ class _Exchange:
         await self._end(LAST_CHUNK if chunked else b"")
 
     async def refuse(self, status: int, slug: str, message: str) -> str:
-        """Say why there is no answer; reset where half of one is out. Return what came of the request."""
+        """Say why there is no answer; end within it where half of one is out. Return what came of the request."""
         if self._answered:
-            self._stream.reset()
+            # The framing tells that it is not whole. A reset would overtake what has been sent of it.
+            await self._stream.close()
             return f"broken off: {message}"
         head = self._parser.head
         with_body = head is None or head.method != "HEAD"
