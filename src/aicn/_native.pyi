@@ -1,4 +1,4 @@
-# The network core; see rust/bindings. Only aicn.p2p.native imports it.
+# The network core; see rust/bindings. Only aicn.p2p.native and aicn.p2p.native_stream import it.
 
 from collections.abc import Callable
 from typing import Any, final

@@ -32,6 +32,7 @@ use crate::{
     event::{Event, EventSender},
     handle::answer,
     listeners::Listeners,
+    port_mapping::PortMapping,
     pubsub,
     snapshot::{Ended, Snapshot},
     streams,
@@ -80,6 +81,7 @@ pub(crate) struct Driver {
     failed_pings: HashMap<ConnectionId, u32>,
     external: HashSet<Multiaddr>,
     listeners: Listeners,
+    port_mapping: Option<PortMapping>,
     resubscribe_at: Option<Instant>,
     /// Peers that lost one of several connections since the last time our topics were announced.
     merged: HashSet<PeerId>,
@@ -95,6 +97,7 @@ impl Driver {
     ) -> Self {
         let own = *swarm.local_peer_id();
         let server = config.routing_mode == RoutingMode::Server;
+        let port_mapping = config.port_mapping.then(PortMapping::start);
         snapshot.write().protocols = behaviour::protocols(&config, server);
         Self {
             ended: EndGuard(snapshot.clone()),
@@ -109,6 +112,7 @@ impl Driver {
             failed_pings: HashMap::new(),
             external: HashSet::new(),
             listeners: Listeners::default(),
+            port_mapping,
             resubscribe_at: None,
             merged: HashSet::new(),
         }
@@ -135,6 +139,7 @@ impl Driver {
                     Some(ControlFlow::Continue(())) => {}
                 },
                 event = self.swarm.select_next_some() => self.on_event(event),
+                () = mapped(&mut self.port_mapping) => self.on_addrs_changed(),
                 () = timer => self.on_timer(),
             }
         }
@@ -153,6 +158,9 @@ impl Driver {
         while let Ok(command) = self.commands.try_recv() {
             // Dropped with its reply slot: the handle reads the reason from the snapshot.
             drop(command);
+        }
+        if let Some(port_mapping) = self.port_mapping.take() {
+            port_mapping.close().await;
         }
         let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
@@ -342,5 +350,13 @@ impl Driver {
             gossipsub::Event::SlowPeer { peer_id, .. } => log::debug!("{peer_id} is slow: gossip to it was dropped"),
             gossipsub::Event::GossipsubNotSupported { peer_id } => log::debug!("{peer_id} does not speak gossip"),
         }
+    }
+}
+
+/// Wait for news from the router, if it is asked for anything.
+async fn mapped(port_mapping: &mut Option<PortMapping>) {
+    match port_mapping {
+        Some(port_mapping) => port_mapping.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -20,6 +20,7 @@ mod identity;
 mod listeners;
 mod muxer;
 mod narrow;
+mod port_mapping;
 mod provider_store;
 mod pubsub;
 mod reach;
@@ -66,7 +67,9 @@ pub async fn start(config: Config) -> Result<(Handle, Events, Inbound), Error> {
     let own = key.public().to_peer_id();
     let (inbound_sender, inbound) = mpsc::channel(INBOUND_QUEUE);
     let (circuits, relay_client) = relay::client::new(own);
-    let transport = transport::build(&key, config.psk, circuits, config.dial_timeout)?;
+    let snapshot = Arc::new(snapshot::Snapshot::new());
+    let punching = config.hole_punching.then(|| snapshot.clone());
+    let transport = transport::build(&key, config.psk, circuits, config.dial_timeout, punching)?;
     let behaviour = behaviour::build(&key, &config, relay_client, inbound_sender)?;
     let settings = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE_TIMEOUT)
@@ -75,7 +78,6 @@ pub async fn start(config: Config) -> Result<(Handle, Events, Inbound), Error> {
 
     let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
     let (event_sender, events) = event::event_queue(EVENT_QUEUE, EVENT_RESERVE);
-    let snapshot = Arc::new(snapshot::Snapshot::new());
     let mut driver = driver::Driver::new(swarm, command_queue, snapshot.clone(), event_sender, config);
     driver.listen(handle::LISTEN_TIMEOUT).await?;
     tokio::spawn(driver.run());

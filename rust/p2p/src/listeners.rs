@@ -18,12 +18,6 @@ pub(crate) fn is_circuit(addr: &Multiaddr) -> bool {
     addr.iter().any(|part| part == Protocol::P2pCircuit)
 }
 
-/// The peer that relays a circuit address: the one named before `/p2p-circuit`.
-pub(crate) fn relay_of(addr: &Multiaddr) -> Option<libp2p::PeerId> {
-    let mut before = addr.iter().take_while(|part| *part != Protocol::P2pCircuit);
-    before.find_map(|part| if let Protocol::P2p(peer) = part { Some(peer) } else { None })
-}
-
 fn any_port(addr: &Multiaddr) -> bool {
     addr.iter().any(|part| part == Protocol::Tcp(0))
 }

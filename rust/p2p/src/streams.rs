@@ -125,7 +125,7 @@ impl Behaviour {
             Entry {
                 id,
                 relayed: endpoint.is_relayed(),
-                dialled: endpoint.is_dialer(),
+                dialled: dialled(endpoint),
                 since: Instant::now(),
                 yielding: None,
                 closing: false,
@@ -172,6 +172,12 @@ impl Behaviour {
     }
 }
 
+/// Whether this side counts as the one that dialled. Of two that punch a hole towards each other one plays the other
+/// part, so that both sides say the same of their connection.
+pub(crate) fn dialled(endpoint: &ConnectedPoint) -> bool {
+    matches!(endpoint, ConnectedPoint::Dialer { role_override: Endpoint::Dialer, .. })
+}
+
 fn relayed(addr: &Multiaddr) -> bool {
     addr.iter().any(|part| part == Protocol::P2pCircuit)
 }
@@ -195,10 +201,10 @@ impl NetworkBehaviour for Behaviour {
         id: ConnectionId,
         peer: PeerId,
         addr: &Multiaddr,
-        _: Endpoint,
+        role: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.handler(id, peer, relayed(addr), true)
+        self.handler(id, peer, relayed(addr), role == Endpoint::Dialer)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {

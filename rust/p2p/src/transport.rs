@@ -4,6 +4,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -19,12 +20,13 @@ use libp2p::{
     },
     dns,
     identity::Keypair,
+    multiaddr::Protocol,
     noise,
     pnet::{PnetConfig, PnetOutput, PreSharedKey},
     relay, tcp,
 };
 
-use crate::{error::Error, muxer::Yamux};
+use crate::{error::Error, muxer::Yamux, snapshot::Snapshot};
 
 /// What the swarm is built on.
 pub(crate) type Connector = Boxed<(PeerId, StreamMuxerBox)>;
@@ -32,28 +34,44 @@ pub(crate) type Connector = Boxed<(PeerId, StreamMuxerBox)>;
 /// Connections that wait to be accepted by this process; more are refused by the kernel.
 const LISTEN_BACKLOG: u32 = 1024;
 
-/// Build the transport of a host. `timeout` covers one dial with all its handshakes.
+/// Build the transport of a host. `timeout` covers one dial with all its handshakes. `punching`, if holes are
+/// punched, tells to whom.
 pub(crate) fn build(
     key: &Keypair,
     psk: Option<[u8; 32]>,
     circuits: relay::client::Transport,
     timeout: Duration,
+    punching: Option<Arc<Snapshot>>,
 ) -> Result<Connector, Error> {
     let psk = psk.map(PreSharedKey::new);
-    let direct = secure(with_names(socket), key, psk, timeout)?;
+    let direct = secure(with_names(|| socket(punching.clone())), key, psk, timeout)?;
     let relayed = secure(circuits, key, psk, timeout)?;
     Ok(OrTransport::new(relayed, direct).map(|either, _| either.into_inner()).boxed())
 }
 
-fn socket() -> FreshPort {
+fn socket(punching: Option<Arc<Snapshot>>) -> FreshPort {
     // Every small write must leave at once: a token is worth nothing later.
-    FreshPort(tcp::tokio::Transport::new(tcp::Config::new().nodelay(true).listen_backlog(LISTEN_BACKLOG)))
+    let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true).listen_backlog(LISTEN_BACKLOG));
+    FreshPort { tcp, punching }
 }
 
 /// TCP that dials from a port of its own. From the port that is listened on, two hosts that dial each other at once
 /// would meet in one TCP connection that both believe to have dialled, and their handshakes fail. Hole punching
-/// wants just that, and says so by its role.
-struct FreshPort(tcp::tokio::Transport);
+/// wants just that: it gives the two sides different roles, and dials peers that are connected through a relay, as
+/// nothing else does.
+struct FreshPort {
+    tcp: tcp::tokio::Transport,
+    punching: Option<Arc<Snapshot>>,
+}
+
+impl FreshPort {
+    /// Whether a dial of `addr` is to go through the hole that a router keeps open for the port listened on.
+    fn punches(&self, addr: &Multiaddr) -> bool {
+        let Some(snapshot) = &self.punching else { return false };
+        let Some(Protocol::P2p(peer)) = addr.iter().last() else { return false };
+        snapshot.read().connections.get(&peer).is_some_and(|connections| connections.iter().any(|each| each.relayed))
+    }
+}
 
 impl Transport for FreshPort {
     type Output = <tcp::tokio::Transport as Transport>::Output;
@@ -62,20 +80,21 @@ impl Transport for FreshPort {
     type Dial = <tcp::tokio::Transport as Transport>::Dial;
 
     fn listen_on(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<io::Error>> {
-        self.0.listen_on(id, addr)
+        self.tcp.listen_on(id, addr)
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
-        self.0.remove_listener(id)
+        self.tcp.remove_listener(id)
     }
 
     fn dial(&mut self, addr: Multiaddr, opts: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
-        let port_use = if opts.role == Endpoint::Dialer { PortUse::New } else { opts.port_use };
-        self.0.dial(addr, DialOpts { port_use, ..opts })
+        let fresh = opts.role == Endpoint::Dialer && !self.punches(&addr);
+        let port_use = if fresh { PortUse::New } else { opts.port_use };
+        self.tcp.dial(addr, DialOpts { port_use, ..opts })
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
-        Pin::new(&mut self.get_mut().0).poll(cx)
+        Pin::new(&mut self.get_mut().tcp).poll(cx)
     }
 }
 

@@ -138,8 +138,12 @@ impl Driver {
     /// external addresses only.
     pub(super) fn on_addrs_changed(&mut self) {
         let own = *self.swarm.local_peer_id();
-        let listening: Vec<Multiaddr> =
+        let mut listening: Vec<Multiaddr> =
             self.swarm.listeners().filter_map(|addr| dialable(addr.clone(), &own)).collect();
+        if let Some(port_mapping) = &mut self.port_mapping {
+            port_mapping.want(&listening);
+            listening.extend(port_mapping.addrs());
+        }
         let outward: HashSet<Multiaddr> = listening.iter().filter(|addr| !is_loopback(addr)).cloned().collect();
         let external = if outward.is_empty() { listening.iter().cloned().collect() } else { outward };
         for gone in self.external.difference(&external) {

@@ -7,6 +7,7 @@ use crate::{
     address_book::{dialable, is_loopback},
     event::{Connection, Direction, Event, PeerIdentity},
     handle::answer,
+    streams::dialled,
 };
 
 /// Pings in a row that may fail before the connection counts as dead.
@@ -19,7 +20,7 @@ impl Driver {
     pub(super) fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, first: bool) {
         let remote = endpoint.get_remote_address().clone();
         let addr = dialable(remote.clone(), &peer).unwrap_or(remote);
-        let direction = if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound };
+        let direction = if dialled(endpoint) { Direction::Outbound } else { Direction::Inbound };
         let connection = Connection {
             peer,
             addr: addr.clone(),
