@@ -3,6 +3,7 @@
 from aicn.api.app import Handlers, build_app, routes
 from aicn.api.bootstrap import BootstrapRoutes
 from aicn.api.network import NetworkRoutes
+from aicn.api.nodes import NodeRoutes
 from aicn.api.projects import ProjectRoutes
 from aicn.api.server import ApiServer
 from aicn.api.swarm import SwarmRoutes
@@ -12,6 +13,7 @@ __all__ = [
     "BootstrapRoutes",
     "Handlers",
     "NetworkRoutes",
+    "NodeRoutes",
     "ProjectRoutes",
     "SwarmRoutes",
     "build_app",

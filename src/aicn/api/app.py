@@ -22,6 +22,7 @@ from aicn.api.errors import Code
 from aicn.api.images import ImageEditEndpoint, ImageGenerationEndpoint
 from aicn.api.inference import Inference, InferenceEndpoint
 from aicn.api.network import NetworkRoutes
+from aicn.api.nodes import NodeRoutes
 from aicn.api.projects import ProjectRoutes
 from aicn.api.swarm import SwarmRoutes
 from aicn.routing import Router
@@ -63,6 +64,7 @@ class Handlers:
     projects: ProjectRoutes
     swarm: SwarmRoutes
     bootstrap: BootstrapRoutes
+    nodes: NodeRoutes
 
 
 def routes(handlers: Handlers, router: Router, *, collects: bool, observer: Observer | None = None) -> list[Route]:
@@ -76,7 +78,7 @@ def routes(handlers: Handlers, router: Router, *, collects: bool, observer: Obse
     """
     parts = Inference(router, Budget(), observer or NoObserver())
     network, projects = handlers.network, handlers.projects
-    swarm, bootstrap = handlers.swarm, handlers.bootstrap
+    swarm, bootstrap, nodes = handlers.swarm, handlers.bootstrap, handlers.nodes
 
     def named(path: str, endpoint: type[InferenceEndpoint]) -> Route:
         return Route(path, endpoint(parts, proxy=False), methods=["POST"])
@@ -99,6 +101,8 @@ def routes(handlers: Handlers, router: Router, *, collects: bool, observer: Obse
         named(IMAGE_EDIT_PATH, ImageEditEndpoint),
         get("id", network.id),
         get("peers", network.peers),
+        post("peer", nodes.peer),
+        post("host/info", nodes.host_info),
         get("rendezvous/peers", network.rendezvous_peers),
         get("swarm/peers", network.swarm_peers),
         get("swarm/addrs", network.swarm_addrs),
@@ -115,6 +119,7 @@ def routes(handlers: Handlers, router: Router, *, collects: bool, observer: Obse
         post("ai/model/unregister", projects.unregister_model),
         post("ai/project/register", projects.register_project),
         post("ai/project/unregister", projects.unregister_project),
+        post("ai/project/peer", nodes.projects),
     ]
     return [*described, *document_routes(described)]
 

@@ -22,6 +22,7 @@ from aicn.api import (
     BootstrapRoutes,
     Handlers,
     NetworkRoutes,
+    NodeRoutes,
     ProjectRoutes,
     SwarmRoutes,
     build_app,
@@ -33,10 +34,10 @@ from aicn.config import ConfigFile, set_models
 from aicn.ids import PeerId
 from aicn.node.announcer import Announcer
 from aicn.node.background import Background
+from aicn.node.gossip import Questions
 from aicn.node.links import Links
 from aicn.node.settings import configured_models, host_config, node_flags
 from aicn.p2p.host import (
-    GossipMessage,
     Host,
     HostConfig,
     HostEnded,
@@ -48,7 +49,7 @@ from aicn.p2p.host import (
 from aicn.p2p.loopback import LoopbackStreams
 from aicn.peers import Directory, HeartbeatInbox, KnownPeers
 from aicn.registry import Model, ModelRegistry
-from aicn.routing import CandidateSource, Reservations, Router
+from aicn.routing import CandidateSource, LegacyStreams, Reservations, Router
 from aicn.serving import ChatProxyServer
 from aicn.store import Store
 from aicn.upkeep.upgrade import is_automatic, is_supervised, upgrade_settings
@@ -119,7 +120,16 @@ class Node:
         self._serving = ChatProxyServer(self.registry, self._backends, accepting=lambda: not self._stopping)
         self._loopback = LoopbackStreams(self.host.peer_id, defaults.CHAT_PROXY_PROTOCOL, self._serving.handle)
         self.host.on_stream(defaults.CHAT_PROXY_PROTOCOL, self._links.counting(self._serving.handle))
-        self.host.on_gossip(self._gossip)
+        self._questions = Questions(
+            self.host,
+            config,
+            publish=self._publish,
+            heartbeats=self._inbox,
+            registry=self.registry,
+            backends=self._backends,
+            clock=self._clock,
+        )
+        self.host.on_gossip(self._questions.receive)
         self.host.on_event(self._event)
         self.api = self._build_api()
 
@@ -128,12 +138,14 @@ class Node:
         collects = config.app.peers_collect.enabled
         reservations = Reservations(self._links.using)
         candidates = CandidateSource(self.directory, self.host.connection, reservations, self.host.peer_id)
-        router = Router(candidates, reservations, self._open_stream)
+        streams = LegacyStreams(self.host.identity, self._questions.rpc, self._open_stream)
+        router = Router(candidates, reservations, streams.open)
         handlers = Handlers(
             network=NetworkRoutes(self.host, self.directory, topic=config.app.topic_name, collects=collects),
             projects=ProjectRoutes(self.directory, self.registry, candidates),
             swarm=SwarmRoutes(self.host),
             bootstrap=BootstrapRoutes(self.host, self._config_file, lambda: self._links.dialer),
+            nodes=NodeRoutes(self.host.peer_id, self._questions.facts, self._questions.rpc),
         )
         app = build_app(
             routes(handlers, router, collects=collects),
@@ -176,6 +188,7 @@ class Node:
         started.push_async_callback(self._loopback.close)
         await self.host.start()
         started.push_async_callback(self.host.close)
+        started.push_async_callback(self._questions.drain)
         started.push_async_callback(self._serving.drain)
         started.push_async_callback(background.stop)
         background.spawn("heartbeats", self._announcer.run(), self._announcer.stop)
@@ -249,9 +262,6 @@ class Node:
         return await self.host.open_stream(
             peer, defaults.CHAT_PROXY_PROTOCOL, first=first, timeout_s=defaults.STREAM_OPEN_TIMEOUT_S
         )
-
-    def _gossip(self, message: GossipMessage) -> None:
-        self._inbox.receive(message)
 
     def _event(self, event: HostEvent) -> None:
         if isinstance(event, HostEnded) and self._background is not None:

@@ -3,8 +3,19 @@
 from aicn.routing.body import StreamedBody
 from aicn.routing.candidates import Candidate, CandidateSource
 from aicn.routing.exchange import Answer, Ask
+from aicn.routing.legacy import LegacyStreams
 from aicn.routing.policy import order
 from aicn.routing.reservations import Reservations
 from aicn.routing.router import Router
 
-__all__ = ["Answer", "Ask", "Candidate", "CandidateSource", "Reservations", "Router", "StreamedBody", "order"]
+__all__ = [
+    "Answer",
+    "Ask",
+    "Candidate",
+    "CandidateSource",
+    "LegacyStreams",
+    "Reservations",
+    "Router",
+    "StreamedBody",
+    "order",
+]
