@@ -10,7 +10,6 @@ from aicn.p2p.dialer import Dialer
 from aicn.p2p.host import Host
 from aicn.peers import Directory, HeartbeatInbox
 from aicn.registry import ModelRegistry
-from aicn.store import History
 from aicn.telemetry import Metrics, metrics
 from aicn.telemetry.metrics import Labels
 
@@ -31,13 +30,11 @@ def read_network(counted: Metrics, host: Host, directory: Directory, inbox: Hear
     counted.read(metrics.GOSSIP, lambda: [((outcome.value,), number) for outcome, number in inbox.outcomes.items()])
 
 
-def read_node(counted: Metrics, registry: ModelRegistry, dialer: Dialer, history: History) -> None:
+def read_node(counted: Metrics, registry: ModelRegistry, dialer: Dialer) -> None:
     """Have `counted` read what is known of this node, which must have started."""
     counted.read(metrics.BUILD, lambda: [((__version__,), 1.0)])
     counted.read(metrics.MODELS, _one(lambda: len(registry.models())))
     counted.read(metrics.DIALS, lambda: [((result,), number) for result, number in dialer.dials.items()])
-    counted.read(metrics.HISTORY_PENDING, _one(lambda: history.pending))
-    counted.read(metrics.HISTORY_LOST, _one(lambda: history.lost))
 
 
 def _one(value: Callable[[], int]) -> Callable[[], Iterable[tuple[Labels, float]]]:

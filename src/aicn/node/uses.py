@@ -22,15 +22,17 @@ _PARSED_MAX_BYTES: Final = 1_048_576
 class UseRecorder:
     """The node's `aicn.telemetry.Observer`. Use from one event loop."""
 
-    def __init__(self, counted: Metrics, clock: Clock, *, keeps_prompts: bool) -> None:
+    def __init__(self, counted: Metrics, own_id: PeerId, clock: Clock, *, keeps_prompts: bool) -> None:
         """Count in `counted`; keep a history once `keep_in` has named one.
 
         Args:
             counted: gets the numbers.
+            own_id: this node, who answers what it is asked as a worker.
             clock: measures.
             keeps_prompts: whether the words of requests go into the history.
         """
         self.counted = counted
+        self.own_id = own_id
         self.clock = clock
         self.history: History | None = None
         self.models = ModelLabels()
@@ -92,7 +94,7 @@ class _Recorded:
         self._side = side.value
         self._kind = _KINDS[kind]
         self._project, self._model, self._cid = names
-        self._peer: str = peer or ""
+        self._peer: str = peer or (recorder.own_id if side is Side.WORKER else "")
         self._caller = caller
         self._attempts = 0
         self._body = b""

@@ -28,7 +28,7 @@ class _Recording:
         self.clock = ManualClock(unix_s=1_000.0)
         self.counted = Metrics()
         self.history = History(store, self.clock, max_age_s=3_600, max_entries=100)
-        self.recorder = UseRecorder(self.counted, self.clock, keeps_prompts=prompts)
+        self.recorder = UseRecorder(self.counted, PeerId("me"), self.clock, keeps_prompts=prompts)
         self.recorder.keep_in(self.history)
 
     def begin(self, side: Side = Side.INPUT, kind: ModelKind = ModelKind.CHAT, **changes: Any) -> Use:
@@ -113,7 +113,7 @@ async def test_a_chat_that_went_well(recording: _Recording) -> None:
 
 
 async def test_images(recording: _Recording) -> None:
-    use = recording.begin(Side.WORKER, ModelKind.IMAGE_GENERATION, peer=PeerId("me"), cid="c2", caller="16Uiu2HAmAsks")
+    use = recording.begin(Side.WORKER, ModelKind.IMAGE_GENERATION, cid="c2", caller="16Uiu2HAmAsks")
     use.first_byte()
     use.part(b'{"created":1,"data":[{"b64_json":"aGk="},{"b64_json":"aGk="}]}')
     use.end(Outcome.OK, 200)
@@ -168,7 +168,7 @@ async def test_words_are_kept_on_demand(store: Store, tmp_path: Path, body: byte
 
 def test_without_a_history_metrics_count_all_the_same() -> None:
     counted = Metrics()
-    recorder = UseRecorder(counted, ManualClock(), keeps_prompts=True)
+    recorder = UseRecorder(counted, PeerId("me"), ManualClock(), keeps_prompts=True)
     assert not recorder.wants_body
     use = recorder.begin(*CHAT, ProjectName("P"), ModelName("m"), InstanceId(""), None, "127.0.0.1")
     use.end(Outcome.TIMEOUT, None)
