@@ -87,6 +87,11 @@ _TABLE: tuple[tuple[type[errors.AicnError], Code, int], ...] = (
 _CODES = frozenset(code.value for code in Code)
 
 
+_KIND_OF_SLUG: dict[str, type[errors.AicnError]] = {
+    kind.slug: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AicnError)
+}
+
+
 def from_exception(error: errors.AicnError) -> ApiError:
     """Return the answer for `error`."""
     code, status = next((code, status) for kind, code, status in _TABLE if isinstance(error, kind))
@@ -102,7 +107,7 @@ def from_node(slug: str) -> ApiError:
         return ApiError(Code.MODEL, MODEL_NOT_FOUND_MESSAGE, 500)
     if slug == errors.WrongKind.slug:
         return ApiError(Code.MODEL, WRONG_KIND_MESSAGE, 500)
-    kind = next((kind for kind, _, _ in _TABLE if kind.slug == slug), errors.AicnError)
+    kind = _KIND_OF_SLUG.get(slug, errors.AicnError)
     code = next(code for row, code, _ in _TABLE if issubclass(kind, row))
     return ApiError(code, f"the node answered: {slug.replace('_', ' ')}", 500)
 

@@ -31,6 +31,11 @@ def test_slugs_are_unique_and_answered(kind: type[errors.AicnError]) -> None:
     assert from_node(kind.slug).status in {400, 500}
 
 
+@pytest.mark.parametrize("kind", ALL)
+def test_error_of_another_node_has_the_code_that_it_has_here(kind: type[errors.AicnError]) -> None:
+    assert from_node(kind.slug).code == from_exception(kind("what happened")).code
+
+
 def test_unknown_slug_of_a_newer_node_is_answered() -> None:
     assert from_node("from_the_future").code == Code.INTERNAL
 
