@@ -73,8 +73,8 @@ async def test_the_api_of_a_node_through_another_machine(tmp_path: Path) -> None
     ):
         entry = await nodes.input(start=False)
         near_id = aicn("key", "near.key", cwd=tmp_path).stdout.split()[2]
-        words = ("--listen", ANY_PORT, "--peer", near_id, "--config", entry.config_path, "--key", "far.key")
-        async with tool("serve", *words, cwd=tmp_path) as far:
+        serving = ("--listen", ANY_PORT, "--peer", near_id, "--config", entry.config_path, "--key", "far.key")
+        async with tool("serve", *serving, cwd=tmp_path) as far:
             addr = (await far.says(r"^Listening on (\S+)$"))[1]
             await far.says(rf"^Makes requests to this machine \(loopback\) for {near_id}, until Ctrl-C$")
             assert addr.endswith(f"/p2p/{load_key_file(tmp_path / 'far.key').public.peer_id}")
