@@ -7,7 +7,7 @@ import pytest
 
 from aicn.config import ConfigFile
 from aicn.identity import PreSharedKey
-from aicn.node import configured_models, host_config
+from aicn.node import host_config
 from aicn.node.settings import node_flags
 from aicn.p2p.host import HostConfig, PubsubRouter, RoutingMode
 from aicn.peers import NodeFlags
@@ -85,12 +85,3 @@ def test_node_type(tmp_path: Path, relays: bool, collects: bool, flags: NodeFlag
     put(raw, "Swarm.RelayService.Enabled", relays)
     put(raw, "App.PeersCollect.Enabled", collects)
     assert node_flags(ConfigFile.load(write(tmp_path / "node.json", raw)).config) == flags
-
-
-def test_model_that_cannot_be_served_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    raw = example(tmp_path)
-    good = {"Model": "m", "API": "http://127.0.0.1:9/v1/chat/completions", "Type": 0, "CID": "c"}
-    raw["AIProjects"] = [{"Project": "P", "Models": [good, {**good, "Model": ""}]}]
-    models = configured_models(ConfigFile.load(write(tmp_path / "node.json", raw)).config)
-    assert [(model.project, model.model, model.cid) for model in models] == [("P", "m", "c")]
-    assert "is not served" in caplog.text
