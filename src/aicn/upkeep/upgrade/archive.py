@@ -7,6 +7,7 @@ import shutil
 import stat
 import sys
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -66,7 +67,7 @@ def unpack(archive: Path, to: Path) -> None:
             for entry in entries:
                 if not entry.is_dir():
                     left_bytes -= _write(opened, entry, to / entry.filename, left_bytes)
-    except (zipfile.BadZipFile, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ReleaseRefused(f"{archive.name} is no archive of a release ({error}); tell the publisher") from error
     except OSError as error:
         raise UpgradeError(f"{to} cannot be written ({error.strerror}); is the disk full?") from error
@@ -85,7 +86,8 @@ def _check(entries: list[zipfile.ZipInfo]) -> None:
         path = PurePosixPath(entry.filename)
         kind = stat.S_IFMT(entry.external_attr >> 16)
         outside = path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename
-        if outside or kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+        packed_otherwise = entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+        if outside or packed_otherwise or kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
             raise ReleaseRefused(f"the archive has an entry {entry.filename[:80]!r} that no release has")
 
 

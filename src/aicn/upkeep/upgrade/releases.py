@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from aicn import defaults
 from aicn.errors import ReleaseRefused, UpgradeError
 from aicn.upkeep.upgrade.archive import unpack
 from aicn.upkeep.upgrade.settings import SUPERVISED
-from aicn.upkeep.upgrade.version import Version
+from aicn.upkeep.upgrade.version import Version, this_platform
 
 _STAGING: Final = "staging"
 
@@ -23,8 +24,12 @@ class Releases:
     """The folder of releases. A release is whole or not there: it is unpacked elsewhere and then moved in."""
 
     def __init__(self, home: Path) -> None:
-        """Keep releases in `home`; nothing is touched yet."""
-        self._folder = home / "releases"
+        """Keep releases in `home`; nothing is touched yet.
+
+        Those of another platform do not count: whoever changes the Python of a machine gets the installed program.
+        """
+        self._all = home / "releases"
+        self._folder = self._all / this_platform()
         self._staging = home / _STAGING
 
     def path(self, version: str) -> Path:
@@ -35,21 +40,25 @@ class Releases:
         """Tell whether a release is there."""
         return bool(version) and self.path(version).is_dir()
 
-    def new_download(self) -> Path:
-        """Return where to download to: an empty folder of this machine, what was left there being removed.
+    @contextmanager
+    def download(self) -> Iterator[Path]:
+        """Yield where to download an archive to; it is gone after the block, as is what `add` has left of it.
 
         Raises:
-            UpgradeError: it cannot be made.
+            UpgradeError: there is no place for it.
         """
         try:
-            shutil.rmtree(self._staging, ignore_errors=True)
+            shutil.rmtree(self._staging, ignore_errors=True)  # of a process that was killed
             self._staging.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise UpgradeError(f"{self._staging} cannot be made ({error.strerror}); check its folder") from error
-        return self._staging / "download.zip"
+        try:
+            yield self._staging / "download.zip"
+        finally:
+            shutil.rmtree(self._staging, ignore_errors=True)
 
     def add(self, version: str, archive: Path) -> None:
-        """Unpack a verified archive, look whether it starts at all, and move it to its place.
+        """Inside `download`: unpack the verified archive, look whether it starts at all, and move it to its place.
 
         Raises:
             ReleaseRefused: it is no release, not of that version, or does not start here.
@@ -61,20 +70,17 @@ class Releases:
             unpack(archive, unpacked)
             archive.unlink()
             self._check_starts(version, unpacked)
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.rmtree(target, ignore_errors=True)
             unpacked.rename(target)
         except OSError as error:
             raise UpgradeError(f"{target} cannot be written ({error.strerror}); is the disk full?") from error
-        finally:
-            shutil.rmtree(self._staging, ignore_errors=True)
 
     def keep_only(self, versions: Collection[str]) -> None:
-        """Remove all releases but these."""
-        if self._folder.is_dir():
-            for folder in self._folder.iterdir():
-                if folder.name not in versions:
-                    shutil.rmtree(folder, ignore_errors=True)
+        """Remove all releases but these, and all of other platforms."""
+        for folder in self._all.glob("*/*"):
+            if folder.parent != self._folder or folder.name not in versions:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _check_starts(self, version: str, unpacked: Path) -> None:
         try:

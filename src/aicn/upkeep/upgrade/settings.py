@@ -46,11 +46,6 @@ class UpgradeSettings:
         """The file that remembers."""
         return self.home / "state.json"
 
-    @property
-    def releases(self) -> Path:
-        """The folder of unpacked releases, one folder each."""
-        return self.home / "releases"
-
 
 def is_automatic(config: Config) -> bool:
     """Tell whether the node looks for releases by itself: switched on, with a source and a key."""

@@ -58,10 +58,9 @@ class Source:
         except OSError as error:
             raise UpgradeError(f"{to} cannot be written ({error.strerror}); is the disk full?") from error
         if (copied, digest) != (size_bytes, sha256):
-            to.unlink()
             raise ReleaseRefused(
                 f"{name} is not the file that the signed manifest speaks of (SHA-256 {digest}); "
-                "it was thrown away. Tell the publisher if this happens again"
+                "it is thrown away. Tell the publisher if this happens again"
             )
 
     def _copy(self, name: str, out: IO[bytes], max_bytes: int) -> tuple[int, str]:

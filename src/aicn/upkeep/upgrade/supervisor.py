@@ -118,7 +118,7 @@ class Supervisor:
         if not current or Version.parse(current) <= self._own:
             return ""
         if not self._releases.has(current):
-            _log.warning("the release %s is gone from %s; the installed program runs", current, self._settings.releases)
+            _log.warning("release %s is gone, or was made for another Python; the installed program runs", current)
             return ""
         return current
 
@@ -148,13 +148,13 @@ class Supervisor:
             self._give_up(version, failure)
             return None
         former = self._current()
+        self._releases.keep_only({version, former})
         self._state.change(
             lambda now: msgspec.structs.replace(
                 now, current=version, previous=former, pending="", attempts=0, outcome=f"{version} was taken"
             )
         )
         _log.info("release %s is healthy and is the current one now", version)
-        self._releases.keep_only({version, former})
         return child
 
     def _failure_of(self, child: subprocess.Popen[bytes]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -87,7 +86,9 @@ class Updater:
         return manifest, state
 
     def _is_wanted(self, manifest: Manifest, state: State) -> bool:
-        running = max(self._own, Version.parse(state.current)) if state.current else self._own
+        running = self._own
+        if self._releases.has(state.current):
+            running = max(running, Version.parse(state.current))
         if manifest.number == running:
             return False
         if manifest.number < running:
@@ -108,9 +109,9 @@ class Updater:
         artefact = manifest.artefact_for(platform)
         if artefact is None:
             raise ReleaseRefused(f"{manifest.version} is not made for this machine ({platform})")
-        archive: Path = self._releases.new_download()
-        self._source.download(artefact.name, archive, artefact.size_bytes, artefact.sha256)
-        self._releases.add(manifest.version, archive)
+        with self._releases.download() as archive:
+            self._source.download(artefact.name, archive, artefact.size_bytes, artefact.sha256)
+            self._releases.add(manifest.version, archive)
 
     def _remember(self, outcome: str) -> None:
         now_s = time.time()
