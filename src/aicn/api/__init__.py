@@ -2,6 +2,7 @@
 
 from aicn.api.app import Handlers, build_app, routes
 from aicn.api.bootstrap import BootstrapRoutes
+from aicn.api.metrics import MetricsEndpoint
 from aicn.api.network import NetworkRoutes
 from aicn.api.nodes import NodeRoutes
 from aicn.api.projects import ProjectRoutes
@@ -12,6 +13,7 @@ __all__ = [
     "ApiServer",
     "BootstrapRoutes",
     "Handlers",
+    "MetricsEndpoint",
     "NetworkRoutes",
     "NodeRoutes",
     "ProjectRoutes",

@@ -21,6 +21,7 @@ from aicn.api.endpoint import Handler, JsonEndpoint
 from aicn.api.errors import Code
 from aicn.api.images import ImageEditEndpoint, ImageGenerationEndpoint
 from aicn.api.inference import Inference, InferenceEndpoint
+from aicn.api.metrics import MetricsEndpoint
 from aicn.api.network import NetworkRoutes
 from aicn.api.nodes import NodeRoutes
 from aicn.api.projects import ProjectRoutes
@@ -64,6 +65,7 @@ class Handlers:
     projects: ProjectRoutes
     swarm: SwarmRoutes
     bootstrap: BootstrapRoutes
+    metrics: MetricsEndpoint
     nodes: NodeRoutes
 
 
@@ -119,6 +121,7 @@ def routes(handlers: Handlers, router: Router, *, collects: bool, observer: Obse
         post("ai/model/unregister", projects.unregister_model),
         post("ai/project/register", projects.register_project),
         post("ai/project/unregister", projects.unregister_project),
+        Route(f"{PREFIX}/debug/metrics/prometheus", handlers.metrics, methods=["GET"]),
         post("ai/project/peer", nodes.projects),
     ]
     return [*described, *document_routes(described)]

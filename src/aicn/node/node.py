@@ -21,6 +21,7 @@ from aicn.api import (
     ApiServer,
     BootstrapRoutes,
     Handlers,
+    MetricsEndpoint,
     NetworkRoutes,
     NodeRoutes,
     ProjectRoutes,
@@ -36,6 +37,8 @@ from aicn.node.announcer import Announcer
 from aicn.node.background import Background
 from aicn.node.gossip import Questions
 from aicn.node.links import Links
+from aicn.node.readings import read_network, read_node
+from aicn.node.records import Records
 from aicn.node.settings import configured_models, host_config, node_flags
 from aicn.p2p.host import (
     Host,
@@ -52,6 +55,7 @@ from aicn.registry import Model, ModelRegistry
 from aicn.routing import CandidateSource, LegacyStreams, Reservations, Router
 from aicn.serving import ChatProxyServer
 from aicn.store import Store
+from aicn.telemetry import metrics
 from aicn.upkeep.upgrade import is_automatic, is_supervised, upgrade_settings
 
 _log = logging.getLogger("aicn.node")
@@ -105,6 +109,8 @@ class Node:
         self.directory = Directory(self._clock)
         self._inbox = HeartbeatInbox(self.directory, self._clock)
         self._links = Links(self.host, config, self.directory, self._clock)
+        self._records = Records(config.aicn.history, self.host.peer_id, self._clock)
+        read_network(self._records.counted, self.host, self.directory, self._inbox)
         self.registry = ModelRegistry(configured_models(config), save=self._save_models, on_change=self._models_changed)
         self._announcer = Announcer(
             self.host.peer_id,
@@ -117,7 +123,12 @@ class Node:
             clock=self._clock,
         )
         self._backends = BackendClient()
-        self._serving = ChatProxyServer(self.registry, self._backends, accepting=lambda: not self._stopping)
+        self._serving = ChatProxyServer(
+            self.registry,
+            self._backends,
+            accepting=lambda: not self._stopping,
+            observer=self._records.observer,
+        )
         self._loopback = LoopbackStreams(self.host.peer_id, defaults.CHAT_PROXY_PROTOCOL, self._serving.handle)
         self.host.on_stream(defaults.CHAT_PROXY_PROTOCOL, self._links.counting(self._serving.handle))
         self._questions = Questions(
@@ -128,6 +139,7 @@ class Node:
             registry=self.registry,
             backends=self._backends,
             clock=self._clock,
+            observer=self._records.observer,
         )
         self.host.on_gossip(self._questions.receive)
         self.host.on_event(self._event)
@@ -145,10 +157,11 @@ class Node:
             projects=ProjectRoutes(self.directory, self.registry, candidates),
             swarm=SwarmRoutes(self.host),
             bootstrap=BootstrapRoutes(self.host, self._config_file, lambda: self._links.dialer),
+            metrics=MetricsEndpoint(self._records.counted),
             nodes=NodeRoutes(self.host.peer_id, self._questions.facts, self._questions.rpc),
         )
         app = build_app(
-            routes(handlers, router, collects=collects),
+            routes(handlers, router, collects=collects, observer=self._records.observer),
             open_inference=config.aicn.api.open_inference,
             allowed_hosts=config.aicn.api.allowed_hosts,
         )
@@ -181,6 +194,7 @@ class Node:
         config = self._config
         store = await Store.open(Path(config.app.datastore))
         started.push_async_callback(store.close)
+        self._records.start(started, background, store)
         self._known_peers = known_peers = await KnownPeers.load(store, self._clock)
         self.api.bind()
         started.push_async_callback(self.api.close)
@@ -194,6 +208,7 @@ class Node:
         background.spawn("heartbeats", self._announcer.run(), self._announcer.stop)
         background.spawn("known peers", known_peers.run(), known_peers.stop)
         self._links.start(background, known_peers.to_dial())
+        read_node(self._records.counted, self.registry, self._links.dialer)
         if is_supervised() and is_automatic(config):
             background.spawn("upgrades", self._upgrade())
         await self.api.start()
@@ -280,3 +295,4 @@ class Node:
 
     async def _publish(self, payload: bytes) -> None:
         await self.host.publish(self._config.app.topic_name, payload)
+        self._records.counted.add(metrics.PUBLISHED)
