@@ -36,6 +36,8 @@ func (p *oracle) commands() map[string]handler {
 		"cancel":             command(p.cancelRequest),
 		"serve":              command(p.serve),
 		"reserve":            command(p.reserve),
+		"proxy_serve":        command(p.proxyServe),
+		"proxy_listen":       command(p.proxyListen),
 		"ask":                command(p.talk.ask),
 		"answer":             command(p.talk.setAnswer),
 		"read":               command(p.talk.read),
