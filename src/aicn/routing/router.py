@@ -73,7 +73,7 @@ class Router:
                 yield answer
                 return
         raise AttemptsExhausted(
-            f"each of the {attempt} nodes that were tried for model {ask.model!r} failed; the last: {last_reason}"
+            f"no node that was tried for model {ask.model!r} could answer ({attempt} in all); the last: {last_reason}"
         ) from last_reason
 
     @asynccontextmanager
