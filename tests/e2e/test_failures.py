@@ -145,7 +145,7 @@ async def test_all_dead_is_one_clear_answer(network: Network) -> None:
         assert answer.status == 500
         error = await answer.json()
     assert error["code"] == 1017
-    assert "each of the 2 nodes" in error["message"]
+    assert "(2 in all)" in error["message"]
 
 
 async def test_cut_json_answer_is_no_success(network: Network) -> None:
