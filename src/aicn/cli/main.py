@@ -18,6 +18,7 @@ from aicn.cli.lazy import LazyGroup
     cls=LazyGroup,
     places={
         "demo": ("aicn.cli.demo:demo", "A model, a Worker and an Input on this machine, and one chat through them."),
+        "history": ("aicn.cli.history:history", "Who asked what of which model, and how it ended."),
         "host": ("aicn.cli.host:host", "The reference's command line: -config, -init, -peerkey, -psk, -version."),
         "init": ("aicn.cli.init:init", "Make the files of a new node: key, datastore, configuration."),
         "key": ("aicn.cli.key:key", "Show the peer id of a key file; make the file if it is not there."),

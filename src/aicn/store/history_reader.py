@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Self
 from urllib.parse import quote
 
 from aicn.errors import StoreError, StoreMissing
-from aicn.store.database import FILE_NAME, SCHEMA
+from aicn.store.database import SCHEMA
 from aicn.store.history import COLUMNS, Entry
 
 _SINCE_VERSION: Final = 4
@@ -49,18 +49,18 @@ class Kept(NamedTuple):
 
 
 class HistoryReader:
-    """Reads the history in a datastore folder. A context manager; use from one thread."""
+    """Reads the history in a datastore's file. A context manager; use from one thread."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open what is in `folder`.
+    def __init__(self, path: Path) -> None:
+        """Open the file at `path`.
 
         Raises:
-            StoreMissing: no node has ever used it.
+            StoreMissing: it is not there.
             StoreError: the file cannot be read, or its history is not one that this version knows.
         """
-        self._path = path = folder / FILE_NAME
+        self._path = path
         if not path.is_file():
-            raise StoreMissing(f"{folder} holds no datastore; start the node once, or name another configuration")
+            raise StoreMissing(f"there is no datastore at {path}; start the node once, or name another one")
         try:
             self._connection = sqlite3.connect(
                 f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None

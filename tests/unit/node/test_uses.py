@@ -14,6 +14,7 @@ from aicn.clock import ManualClock
 from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
 from aicn.node.uses import UseRecorder
 from aicn.store import Entry, History, HistoryReader, Query, Store
+from aicn.store.database import FILE_NAME
 from aicn.telemetry import Metrics, Outcome, Side, Use, metrics
 
 CHAT = (Side.INPUT, ModelKind.CHAT)
@@ -47,7 +48,7 @@ class _Recording:
     async def kept(self) -> tuple[list[Entry], list[str | None]]:
         self.history.stop()
         await self.history.run()
-        with HistoryReader(self._folder) as reader:
+        with HistoryReader(self._folder / FILE_NAME) as reader:
             found = reader.read(Query())
         return [each.entry for each in found], [each.prompt for each in found]
 

@@ -61,7 +61,7 @@ async def written(kept: History) -> None:
 
 
 def read(folder: Path, **query: Any) -> tuple[Kept, ...]:
-    with HistoryReader(folder) as reader:
+    with HistoryReader(folder / FILE_NAME) as reader:
         return reader.read(Query(**query))
 
 
@@ -203,7 +203,7 @@ async def test_a_store_of_the_version_before_is_brought_up_to_date(tmp_path: Pat
         old.execute("PRAGMA user_version = 1")
         old.commit()
     with pytest.raises(StoreError, match="earlier version"):
-        HistoryReader(tmp_path)
+        HistoryReader(tmp_path / FILE_NAME)
     store = await Store.open(tmp_path)
     kept = history(store)
     kept.add(ENTRY)
@@ -214,23 +214,23 @@ async def test_a_store_of_the_version_before_is_brought_up_to_date(tmp_path: Pat
 
 
 def test_a_reader_says_what_is_wrong_with_the_file(tmp_path: Path) -> None:
-    with pytest.raises(StoreMissing, match="holds no datastore"):
-        HistoryReader(tmp_path)
+    with pytest.raises(StoreMissing, match="there is no datastore"):
+        HistoryReader(tmp_path / FILE_NAME)
     (tmp_path / FILE_NAME).write_bytes(b"no database at all, though long enough to look like one" * 100)
     with pytest.raises(StoreError, match="cannot be read"):
-        HistoryReader(tmp_path)
+        HistoryReader(tmp_path / FILE_NAME)
     (tmp_path / FILE_NAME).unlink()
     with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as later:
         later.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="later version"):
-        HistoryReader(tmp_path)
+        HistoryReader(tmp_path / FILE_NAME)
 
 
 async def test_a_reader_changes_nothing(tmp_path: Path, store: Store) -> None:
     kept = history(store)
     kept.add(ENTRY)
     await written(kept)
-    with HistoryReader(tmp_path) as reader:
+    with HistoryReader(tmp_path / FILE_NAME) as reader:
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             reader._connection.execute("DELETE FROM history")
         kept.add(ENTRY)
