@@ -149,6 +149,37 @@ async def test_a_release_that_does_not_work_is_rolled_back_and_not_tried_again(
     assert release_of(node) == "9.1.1"
 
 
+async def test_a_trial_that_is_cut_short_is_repeated_once_and_then_given_up(nodes: Nodes, publisher: Publisher) -> None:
+    node = upgrading(nodes, publisher, HealthTimeout="60s")
+    await node.start()
+    publisher.publish("9.0.0", fault=SILENT)
+    for attempts in (1, 2):
+        if not node.running:
+            await node.start(wait=False)
+        await until(node, pending="9.0.0", attempts=attempts)
+        await node.kill()  # as a power cut does
+    await node.start()
+    state = await until(node, bad={"9.0.0": "its trial came to no end 2 times"})
+    assert (state["current"], state["pending"]) == ("", "")
+    assert release_of(node) == ""
+
+
+async def test_being_stopped_during_a_trial_does_not_count_against_the_release(
+    nodes: Nodes, publisher: Publisher
+) -> None:
+    node = upgrading(nodes, publisher, Probation="60s")
+    await node.start()
+    publisher.publish("9.0.0")
+    for _ in range(3):
+        if not node.running:
+            await node.start()
+        await until(node, pending="9.0.0", attempts=1)
+        await node.ready()
+        assert await node.stop() == 0
+        state = state_of(node.folder / "datastore")
+        assert (state["pending"], state["attempts"], state["bad"]) == ("9.0.0", 0, {})
+
+
 async def test_what_is_tampered_with_changes_nothing(nodes: Nodes, publisher: Publisher) -> None:
     archive = publisher.publish("9.0.0")
     manifest = publisher.source / "aicn-release.manifest"

@@ -56,6 +56,7 @@ class Upgrader:
         self._restart = restart
         self._clock = clock or SystemClock()
         self._state = StateFile(settings.state_path)
+        self._told = ""
 
     async def run(self) -> None:
         """Look, wait, and return after having asked for a restart. Failures are logged; the next look comes."""
@@ -98,10 +99,10 @@ class Upgrader:
                     process.kill()
                 await process.wait()
         words = said.decode(errors="replace").strip()[-_ANSWER_MAX_CHARS:]
-        if process.returncode:
-            _log.warning("no release was taken: %s", words.removeprefix("aicn: "))
-        else:
-            _log.debug("upgrades: %s", words)
+        # The same trouble every hour is told once.
+        level = logging.DEBUG if words == self._told else logging.WARNING if process.returncode else logging.INFO
+        self._told = words
+        _log.log(level, "looked for a release: %s", words.removeprefix("aicn: "))
 
     async def _idle(self, pending: str) -> None:
         """Wait until no request has been under way for `defaults.UPGRADE_QUIET_S`, however long that takes."""
