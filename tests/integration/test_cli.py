@@ -24,9 +24,9 @@ def names(folder: Path) -> list[str]:
 def test_help_names_every_command(tmp_path: Path) -> None:
     done = aicn("--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    for name in ("demo", "host", "init", "key", "psk", "run", "version"):
+    for name in ("demo", "host", "init", "key", "psk", "run", "tool", "version"):
         assert re.search(rf"^  {name} ", done.stdout, flags=re.MULTILINE)
-    for name in ("init", "key", "psk", "run", "version", "demo"):
+    for name in ("init", "key", "psk", "run", "tool", "version", "demo"):
         assert aicn(name, "-h", cwd=tmp_path).stdout.startswith(f"Usage: aicn {name}")
 
 

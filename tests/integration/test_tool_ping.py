@@ -80,6 +80,19 @@ async def test_json_and_ctrl_c(tmp_path: Path) -> None:
     assert "last_loss" not in told
 
 
+async def test_the_key_of_the_network_from_the_environment(tmp_path: Path) -> None:
+    async with Nodes(tmp_path) as nodes:
+        entry = await nodes.input()
+        words = ("tool", "ping", "-c", "1", "-t", "2", entry.multiaddr)
+        key = entry.config()["App"]["PreSharedKey"]
+        done = await asyncio.to_thread(aicn, *words, cwd=tmp_path, env={"AICN_PSK": key})
+        assert (done.returncode, done.stderr) == (0, "")
+        assert key not in done.stdout
+        done = await asyncio.to_thread(aicn, *words, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (1, "")
+        assert "1 sent, 0 answered, 100% lost" in done.stdout
+
+
 def test_nobody_answers(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     done = aicn("tool", "ping", "-c", "2", "-i", "0.01", f"/ip4/127.0.0.1/tcp/{port}/p2p/{NOBODY}", cwd=tmp_path)

@@ -45,6 +45,18 @@ async def test_pings(start_oracle: OracleStart, psk: bytes | None) -> None:
         await pinger.close()
 
 
+async def test_pings_through_a_go_relay(start_oracle: OracleStart) -> None:
+    relay = await start_oracle(psk=PSK, relay_service=True, public=True)
+    go = await start_oracle(psk=PSK, listen="none")
+    await go.call("reserve", addr=relay.addr)
+    async with temporary_host(PSK) as host:
+        pinger = Pinger(host, Multiaddr(f"{relay.addr}/p2p-circuit/p2p/{go.peer}"), timeout_s=20)
+        assert await pinger.ping() > 0
+        assert pinger.connection is not None
+        assert pinger.connection.relayed
+        await pinger.close()
+
+
 async def test_pings_to_a_peer_that_goes(start_oracle: OracleStart) -> None:
     go = await start_oracle(psk=PSK)
     async with temporary_host(PSK) as host:
