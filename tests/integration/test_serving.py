@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -11,12 +12,15 @@ import pytest
 from aicn import defaults
 from aicn.backends import BackendClient
 from aicn.errors import StreamReset
+from aicn.ids import ModelKind
 from aicn.p2p.host import Stream
 from aicn.registry import Model, ModelRegistry
 from aicn.serving import ChatProxyServer
+from aicn.telemetry import Outcome, Side
 from aicn.wire.http_frames import RequestHead, ResponseHead, ResponseParser, build_model_target, encode_request_head
 from support.hosts import DEADLINE_S, PROTOCOL, HostMaker, Witness, until
 from support.mock_model_server import DONE, MockModelServer, Plan, completion, event
+from support.uses import Uses
 
 UNDERSTANDS = (b"x-aicn-errors", b"1")
 JSON = b'{"model": "m"}'
@@ -31,6 +35,7 @@ class Setup:
     model: MockModelServer
     registry: ModelRegistry
     serving: ChatProxyServer
+    uses: Uses
     accepting: bool = True
 
     async def open(self) -> Stream:
@@ -80,15 +85,18 @@ async def setup(request: pytest.FixtureRequest) -> AsyncIterator[Setup]:
         async def save(_: tuple[Model, ...]) -> None:
             return
 
-        registry = ModelRegistry([Model.of("P", "m", model.chat_url, 0, "c1")], save=save)
+        models = [Model.of("P", "m", model.chat_url, 0, "c1"), Model.of("P", "drawer", model.image_url, 1, "")]
+        registry = ModelRegistry(models, save=save)
         backends = BackendClient()
-        serving = ChatProxyServer(registry, backends, accepting=lambda: made.accepting)
+        uses = Uses()
+        serving = ChatProxyServer(registry, backends, accepting=lambda: made.accepting, observer=uses)
         asker, node = await maker.pair(serving.handle)
-        made = Setup(asker, node, model, registry, serving)
+        made = Setup(asker, node, model, registry, serving, uses)
         yield made
         await maker.close()
         await backends.close()
         assert registry.in_flight.total() == 0
+        assert all(len(use.ends) == 1 for use in uses.all)
 
 
 async def test_answer_with_a_length_passes(setup: Setup) -> None:
@@ -289,3 +297,126 @@ async def test_node_that_stops_waits_no_longer_than_it_says(setup: Setup, monkey
     async with asyncio.timeout(DEADLINE_S):
         await setup.serving.drain()
     stream.reset()
+
+
+# --- what is told of each use -----------------------------------------------------------------------------
+
+
+async def test_use_is_told_from_its_body_to_its_end(setup: Setup) -> None:
+    await answer(await setup.ask())
+    use = await setup.uses.only()
+    assert use.side == Side.WORKER
+    assert use.begun == (ModelKind.CHAT, "P", "m", "c1", None, setup.asker.peer)
+    assert (use.bodies, use.first_bytes, bytes(use.answer)) == ([JSON], 1, completion("m"))
+    assert (use.ends, use.served) == ([(Outcome.OK, 200)], [])
+
+
+async def test_streamed_answer_is_told_as_it_passes(setup: Setup) -> None:
+    setup.uses.wants_body = False
+    setup.model.plan = Plan(events=3, gap_ms=20)
+    await answer(await setup.ask(body=b'{"model": "m", "stream": true}'))
+    use = await setup.uses.only()
+    assert use.answer == b"".join(event("m", index) for index in range(3)) + DONE
+    assert (use.bodies, use.ends) == ([], [(Outcome.OK, 200)])
+
+
+@pytest.mark.parametrize(
+    ("plan", "end"),
+    [
+        pytest.param(Plan(status=400, body=b"{}"), (Outcome.UPSTREAM_ERROR, 400), id="refusal"),
+        pytest.param(Plan(status=204, body=b""), (Outcome.OK, 204), id="nothing"),
+        pytest.param(Plan(die_at_once=True), (Outcome.UPSTREAM_ERROR, None), id="no answer"),
+        pytest.param(Plan(die_after=5), (Outcome.CUT, 200), id="cut"),
+    ],
+)
+async def test_end_of_a_use_says_how_it_went(setup: Setup, plan: Plan, end: tuple[Outcome, int | None]) -> None:
+    setup.model.plan = plan
+    with contextlib.suppress(StreamReset):
+        await answer(await setup.ask())
+    assert (await setup.uses.only()).ends == [end]
+
+
+@pytest.mark.parametrize("plan", [Plan(hang=True), Plan(events=10_000, gap_ms=10)])
+async def test_use_of_a_peer_that_leaves_ends(setup: Setup, plan: Plan) -> None:
+    setup.model.plan = plan
+    stream = await setup.ask(body=b'{"stream": true}')
+    await setup.model.next_request()
+    if plan.gap_ms:
+        await stream.read()
+    stream.reset()
+    use = await setup.uses.only()
+    assert use.ends == [(Outcome.CLIENT_GONE, 200 if plan.gap_ms else None)]
+
+
+async def test_silent_model_server_is_a_timeout(setup: Setup) -> None:
+    backends = BackendClient(idle_timeout_s=0.1)
+    serving = ChatProxyServer(setup.registry, backends, accepting=lambda: True, observer=setup.uses)
+    setup.node.host.on_stream(PROTOCOL, serving.handle)
+    setup.model.plan = Plan(hang=True)
+    head, _ = await answer(await setup.ask(UNDERSTANDS))
+    assert (head.status, (await setup.uses.only()).ends) == (504, [(Outcome.TIMEOUT, None)])
+    await backends.close()
+
+
+async def test_request_that_reaches_no_model_is_no_use(setup: Setup) -> None:
+    await answer(await setup.ask(UNDERSTANDS, model="unknown"))
+    assert not setup.uses.all
+
+
+# --- what a model does ------------------------------------------------------------------------------------
+
+
+async def _ask_by_path(setup: Setup, path: bytes, *headers: tuple[bytes, bytes]) -> Stream:
+    target = build_model_target(path, "P", "drawer", "")
+    stream = await setup.open()
+    head = RequestHead("POST", target, (*headers, (b"content-length", b"%d" % len(JSON))))
+    await stream.write(encode_request_head(head) + JSON)
+    return stream
+
+
+async def test_model_that_draws_is_not_asked_to_chat(setup: Setup) -> None:
+    head, _ = await answer(await _ask_by_path(setup, b"/api/v0/chat/completion", UNDERSTANDS))
+    assert (head.status, dict(head.headers)[b"x-aicn-error"]) == (400, b"wrong_kind")
+    assert not setup.model.seen
+
+
+@pytest.mark.parametrize("path", [b"/api/v0/image/gen", b"/anything"])
+async def test_model_that_draws_is_asked_to(setup: Setup, path: bytes) -> None:
+    head, _ = await answer(await _ask_by_path(setup, path, UNDERSTANDS))
+    assert head.status == 400  # there is no prompt
+    assert b"x-aicn-error" not in dict(head.headers)
+    assert (await setup.uses.only()).begun[0] == ModelKind.IMAGE_GENERATION
+
+
+async def test_peer_that_is_not_told_gets_what_it_asks_for(setup: Setup) -> None:
+    """As in the reference, where the model server is the one to say no."""
+    await answer(await _ask_by_path(setup, b"/api/v0/chat/completion"))
+    assert len(setup.model.seen) == 1
+
+
+# --- answers before the end of a request ------------------------------------------------------------------
+
+
+async def test_peer_that_sends_all_before_it_reads_gets_the_answer(setup: Setup) -> None:
+    """As Go peers do: the rest of a request that was answered already is taken and dropped."""
+    setup.model.plan = Plan(status=413, body=b'{"code": 1}', before_body=True)
+    data = bytes(range(256)) * 16_384  # 4 MiB
+    stream = await setup.open()
+    async with asyncio.timeout(DEADLINE_S):
+        await stream.write(request(UNDERSTANDS, length=len(data)) + data)
+        head, body = await answer(stream)
+    assert (head.status, body) == (413, b'{"code": 1}')
+    assert (await setup.uses.only()).ends == [(Outcome.UPSTREAM_ERROR, 413)]
+
+
+async def test_endless_rest_of_an_answered_request_is_cut(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "REQUEST_BODY_MAX_BYTES", 200_000)
+    setup.model.plan = Plan(status=413, body=b"{}", before_body=True)
+    monkeypatch.setattr(defaults, "SHUTDOWN_GRACE_S", 10 * DEADLINE_S)
+    stream = await setup.open()
+    sending = asyncio.create_task(stream.write(request(UNDERSTANDS, length=100_000_000) + bytes(1_000_000)))
+    await setup.uses.only()
+    async with asyncio.timeout(DEADLINE_S):
+        await setup.serving.drain()
+    sending.cancel()
+    await asyncio.wait([sending])

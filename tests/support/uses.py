@@ -1,0 +1,70 @@
+"""An observer that remembers what it was told, and holds the tellers to their contract."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from aicn.telemetry import Outcome, Side
+
+
+@dataclass(slots=True)
+class Witnessed:
+    """One use, as it was told."""
+
+    side: Side
+    begun: tuple[Any, ...]
+    """kind, project, model, cid, peer, caller"""
+    bodies: list[bytes] = field(default_factory=list)
+    served: list[tuple[Any, ...]] = field(default_factory=list)
+    first_bytes: int = 0
+    answer: bytearray = field(default_factory=bytearray)
+    ends: list[tuple[Outcome, int | None]] = field(default_factory=list)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def body(self, data: bytes) -> None:
+        assert not self.ends
+        self.bodies.append(data)
+
+    def served_by(self, *served: Any) -> None:
+        assert not self.ends
+        self.served.append(served)
+
+    def first_byte(self) -> None:
+        assert not self.ends
+        assert not self.answer
+        self.first_bytes += 1
+
+    def part(self, data: bytes) -> None:
+        assert not self.ends
+        assert self.first_bytes == 1
+        self.answer += data
+
+    def end(self, outcome: Outcome, status: int | None) -> None:
+        self.ends.append((outcome, status))
+        self.ended.set()
+
+
+class Uses:
+    """An `aicn.telemetry.Observer`."""
+
+    def __init__(self, *, wants_body: bool = True) -> None:
+        self.wants_body = wants_body
+        self.all: list[Witnessed] = []
+
+    def begin(self, side: Side, *begun: Any) -> Witnessed:
+        use = Witnessed(side, begun)
+        self.all.append(use)
+        return use
+
+    async def only(self, timeout_s: float = 10.0) -> Witnessed:
+        """Return the only use there was, when it has ended; it was told of its end once."""
+        assert len(self.all) == 1
+        async with asyncio.timeout(timeout_s):
+            await self.all[0].ended.wait()
+        assert len(self.all[0].ends) == 1
+        assert len(self.all[0].bodies) <= 1
+        assert len(self.all[0].served) <= 1
+        assert self.all[0].first_bytes <= 1
+        return self.all[0]
