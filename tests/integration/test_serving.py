@@ -419,4 +419,4 @@ async def test_endless_rest_of_an_answered_request_is_cut(setup: Setup, monkeypa
     async with asyncio.timeout(DEADLINE_S):
         await setup.serving.drain()
     sending.cancel()
-    await asyncio.wait([sending])
+    await asyncio.gather(sending, return_exceptions=True)
