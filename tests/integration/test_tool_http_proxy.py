@@ -135,6 +135,23 @@ async def test_a_large_body_both_ways(session: aiohttp.ClientSession) -> None:
     assert server.seen[1].header("transfer-encoding") == "chunked"
 
 
+async def test_a_client_that_reads_slowly_slows_the_server(session: aiohttp.ClientSession) -> None:
+    """What lies between the two is bounded, whatever the kernel's buffers hold beside it."""
+    chunk = bytes(65_536)
+    async with MockModelServer(Plan(chunks=(chunk,) * 2_000)) as server, pair() as proxy:
+        async with session.post(server.chat_url, proxy=proxy.url, json={"stream": True}) as got:
+            seen = await server.next_request()
+            before = -1
+            while before != seen.writes:
+                before = seen.writes
+                await asyncio.sleep(0.5)
+            assert 0 < seen.writes < 1_000
+            size = 0
+            async for part in got.content.iter_any():
+                size += len(part)
+        assert size == 2_000 * len(chunk)
+
+
 async def test_expectations_are_met_here(session: aiohttp.ClientSession) -> None:
     async with (
         MockModelServer(Plan(body=b"{}")) as server,
@@ -226,6 +243,17 @@ async def test_a_far_side_that_resets_as_the_references_does(session: aiohttp.Cl
 
     async with pair(handler=reset) as proxy, session.get("http://127.0.0.1/", proxy=proxy.url) as got:
         assert (got.status, got.headers["x-aicn-error"]) == (502, "stream_reset")
+
+
+@pytest.mark.parametrize("answer", [b"frob\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: " + bytes(80_000), b""])
+async def test_a_far_side_that_speaks_no_http(session: aiohttp.ClientSession, answer: bytes) -> None:
+    async def babble(stream: Stream) -> None:
+        await stream.read()
+        await stream.finish(answer)
+
+    async with pair(handler=babble) as proxy, session.get("http://127.0.0.1/", proxy=proxy.url) as got:
+        assert got.status == 502
+        assert "far side" in (await got.json())["message"]
 
 
 async def test_an_answer_that_ends_with_its_stream(session: aiohttp.ClientSession) -> None:

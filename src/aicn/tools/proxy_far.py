@@ -107,7 +107,7 @@ class FarProxy:
         return await self._forward(exchange, head, target)
 
     async def _forward(self, exchange: _Exchange, head: RequestHead, target: Authority) -> str:
-        url = f"{target.scheme}://{target}{head.target.decode('latin-1')}"
+        url = target.base_url + head.target.decode("latin-1")
         body = exchange.whole_body()
         # One reader watches the stream to its end, so that a reset reaches the server in every phase.
         watch = exchange.raise_when_reset if body is not None else exchange.pump_body

@@ -53,9 +53,19 @@ class Authority(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
-    def scheme(self) -> str:
-        """`https` for port 443, as the reference's proxy has it: a stream carries no scheme."""
-        return "https" if self.port == _HTTPS_PORT else "http"
+    def host_header(self) -> str:
+        """What the Host header of a request on a stream says: without a port that is http's own."""
+        return self._without(_HTTP_PORT)
+
+    @property
+    def base_url(self) -> str:
+        """Scheme and server of a URL: https for port 443, as the reference has it, since a stream carries no scheme."""
+        if self.port == _HTTPS_PORT:
+            return f"https://{self._without(_HTTPS_PORT)}"
+        return f"http://{self._without(_HTTP_PORT)}"
+
+    def _without(self, port: int) -> str:
+        return str(self).removesuffix(f":{port}") if self.port == port else str(self)
 
 
 def parse_authority(text: str, *, default_port: int = _HTTP_PORT) -> Authority:

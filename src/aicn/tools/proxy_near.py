@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Self
 
 from aicn import defaults
-from aicn.errors import ListenFailed, MalformedFrame, NetworkError, NetworkTimeout, StreamReset, WireError
+from aicn.errors import ListenFailed, MalformedFrame, NetworkError, NetworkTimeout, StreamReset, TruncatedFrame
 from aicn.p2p.host import Stream
 from aicn.tools.proxy_message import encode_error, end_to_end, split_absolute
 from aicn.tripwire import Tripwire
@@ -110,7 +110,7 @@ class NearProxy:
         authority, target = split_absolute(head.target)
         framing: Headers = () if not client.chunked else ((b"transfer-encoding", b"chunked"),)
         passed = tuple(pair for pair in end_to_end(head.headers) if pair[0] != b"host")
-        asked = RequestHead(head.method, target, ((b"host", str(authority).encode()), *passed, *framing))
+        asked = RequestHead(head.method, target, ((b"host", authority.host_header.encode()), *passed, *framing))
         stream = await self._open_stream(encode_request_head(asked))
         try:
             async with Tripwire(lambda: client.pump(stream)):
@@ -124,9 +124,17 @@ async def _relay(stream: Stream, client: _Client, method: str) -> None:
     """Pass the answer on as it comes.
 
     Raises:
-        NetworkError: it did not come, or broke off.
-        MalformedFrame: what came is no HTTP answer.
+        NetworkError: it did not come, broke off, or is no HTTP answer.
     """
+    try:
+        await _pass_on(stream, client, method)
+    except TruncatedFrame as error:
+        raise StreamReset("the far side ended the stream before the answer was whole") from error
+    except MalformedFrame as error:
+        raise StreamReset(f"what the far side answers cannot be read: {error}") from error
+
+
+async def _pass_on(stream: Stream, client: _Client, method: str) -> None:
     parser = ResponseParser()
     while (head := parser.head) is None:
         await _feed(stream, parser)
@@ -153,15 +161,10 @@ async def _feed(stream: Stream, parser: ResponseParser) -> None:
             data = await stream.read(_READ_BYTES)
     except TimeoutError as error:
         raise NetworkTimeout(f"the far side sent nothing for {defaults.BACKEND_IDLE_TIMEOUT_S:g} s") from error
-    try:
-        if data:
-            parser.feed(data)
-        else:
-            parser.eof()
-    except MalformedFrame:
-        raise
-    except WireError as error:
-        raise StreamReset("the far side ended the stream before the answer was whole") from error
+    if data:
+        parser.feed(data)
+    else:
+        parser.eof()
 
 
 class _Client:

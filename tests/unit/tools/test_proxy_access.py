@@ -66,7 +66,22 @@ def test_rules_are_shown() -> None:
 def test_the_target_of_a_request_to_a_proxy(target: bytes, authority: str, path: bytes) -> None:
     found, rest = split_absolute(target)
     assert (str(found), rest) == (authority, path)
-    assert found.scheme == ("https" if found.port == 443 else "http")
+
+
+@pytest.mark.parametrize(
+    ("port", "host_header", "base_url"),
+    [
+        (80, "a", "http://a"),
+        (443, "a:443", "https://a"),
+        (8080, "a:8080", "http://a:8080"),
+        (4430, "a:4430", "http://a:4430"),
+    ],
+)
+def test_how_a_server_is_named(port: int, host_header: str, base_url: str) -> None:
+    authority = Authority("a", port)
+    assert (authority.host_header, authority.base_url) == (host_header, base_url)
+    assert parse_authority(host_header) == authority
+    assert Authority("::1", 80).base_url == "http://[::1]"
 
 
 @pytest.mark.parametrize("target", [b"/path", b"*", b"a:443", b"ftp://a/", b"http://u@a/", b"http:///", b"http://[a/"])
