@@ -116,3 +116,29 @@ def test_waits_grow_and_shrink_again_only_for_a_peer_that_stayed() -> None:
     state.reached_s = clock.monotonic()
     clock.advance(defaults.REDIAL_LAST_S)
     assert wait_after_loss() == 1
+
+
+async def test_bootstrap_peer_that_is_added_is_dialled_at_once(hosts: HostMaker) -> None:
+    entry, worker = await hosts.start(), await hosts.start()
+    async with _Dialling(worker) as dialer:
+        dialer.add_bootstrap(entry.addr)
+        dialer.add_bootstrap(entry.addr)
+        dialer.add_bootstrap(worker.addr)
+        assert dialer.bootstrap() == (entry.addr,)
+        await until(lambda: worker.host.connection(entry.peer) is not None)
+        assert dialer.dials["ok"] == 1
+
+
+async def test_bootstrap_peer_that_is_removed_is_not_dialled_again(hosts: HostMaker) -> None:
+    entry, other, worker = await hosts.start(), await hosts.start(), await hosts.start()
+    async with _Dialling(worker, bootstrap=[entry.addr, other.addr]) as dialer:
+        await until(lambda: len(worker.host.connections()) == 2)
+        dialer.remove_bootstrap(entry.addr)
+        dialer.remove_bootstrap(entry.addr)
+        dialer.remove_bootstrap(Multiaddr("/ip4/127.0.0.1/tcp/1"))
+        assert dialer.bootstrap() == (other.addr,)
+        await worker.host.disconnect(entry.peer)
+        for _ in range(3):  # time enough: the other one is dialled again and again meanwhile
+            await other.host.disconnect(worker.peer)
+            await until(lambda: worker.host.connection(other.peer) is not None)
+        assert worker.host.connection(entry.peer) is None
