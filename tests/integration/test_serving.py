@@ -415,8 +415,10 @@ async def test_endless_rest_of_an_answered_request_is_cut(setup: Setup, monkeypa
     monkeypatch.setattr(defaults, "SHUTDOWN_GRACE_S", 10 * DEADLINE_S)
     stream = await setup.open()
     sending = asyncio.create_task(stream.write(request(UNDERSTANDS, length=100_000_000) + bytes(1_000_000)))
-    await setup.uses.only()
-    async with asyncio.timeout(DEADLINE_S):
-        await setup.serving.drain()
-    sending.cancel()
-    await asyncio.gather(sending, return_exceptions=True)
+    try:
+        await setup.model.next_head(DEADLINE_S)
+        async with asyncio.timeout(DEADLINE_S):
+            await setup.serving.drain()
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
