@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import http.server
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from aicn import defaults
 from aicn.config.source import check_source
@@ -73,6 +79,7 @@ def test_a_newer_release_is_made_ready_once(publisher: Publisher, settings: Upgr
     assert updater.apply() == "2.0.0"
     assert state(settings).pending == "2.0.0"
     assert Releases(settings.home).has("2.0.0")
+    assert list(Releases(settings.home).path("2.0.0").glob("aicn/__pycache__/errors.*.pyc")), "its start is quick"
     archive.unlink()
     assert updater.apply() == "2.0.0", "it is not fetched again"
 
@@ -193,7 +200,7 @@ def test_a_release_of_another_python_does_not_count(publisher: Publisher, settin
 class Server:
     """A web server on loopback that serves a folder, or leads elsewhere."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificate: Path | None = None) -> None:
         self.folder = folder
         self.lead_to = ""
         self.asked: list[str] = []
@@ -218,6 +225,11 @@ class Server:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.url = f"https://localhost:{self._server.server_port}"
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -261,6 +273,42 @@ def test_a_redirect_to_a_file_is_not_followed(server: Server) -> None:
     server.lead_to = "file:///etc"
     with pytest.raises(UpgradeError):
         Source(server.url).read("hostname", 100)
+
+
+def make_certificate(path: Path) -> None:
+    """Write a key and a certificate for localhost, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(private + certificate.public_bytes(pem))
+
+
+def test_a_certificate_is_asked_for_and_https_is_not_left(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (publisher.source / "file").write_bytes(b"content")
+    certificate = tmp_path / "localhost.pem"
+    make_certificate(certificate)
+    with Server(publisher.source, certificate) as secure, Server(publisher.source) as plain:
+        with pytest.raises(UpgradeError, match=r"cannot be reached .*certificate verify failed"):
+            Source(secure.url).read("file", 100)
+        assert secure.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert Source(secure.url).read("file", 100) == b"content"
+        secure.lead_to = plain.url
+        with pytest.raises(UpgradeError, match="which is not followed"):
+            Source(secure.url).read("file", 100)
+        assert plain.asked == []
 
 
 def test_what_is_not_there_is_told_by_the_servers_answer(server: Server) -> None:

@@ -19,6 +19,8 @@ from aicn.identity import PrivateKey
 
 PEER = PrivateKey.generate().public.peer_id
 
+RELEASES = {"Source": "/srv/releases", "PublicKey": "A" * 43 + "="}
+
 
 def put(raw: Raw, path: str, value: Any) -> None:
     *parents, name = path.split(".")
@@ -72,6 +74,13 @@ BAD: list[tuple[str, Any, str]] = [
     ("App.PeersCollect.HeartbeatInterval", "3 min", "App.PeersCollect.HeartbeatInterval is '3 min'; write"),
     ("AIProjects", [{"Project": "P", "Models": [{"Type": 3}]}], r"AIProjects\[0\].Models\[0\].Type is 3; use 0 chat"),
     ("AICN.API.AllowedHosts", ["http://x"], r"AICN.API.AllowedHosts\[0\] is 'http://x'; write a host name"),
+    ("AICN.Upgrade", {"Source": "/srv/releases"}, "AICN.Upgrade.PublicKey is empty; set both"),
+    ("AICN.Upgrade", {"PublicKey": "A" * 43 + "="}, "AICN.Upgrade.Source is empty; set both"),
+    ("AICN.Upgrade", {**RELEASES, "Source": "releases"}, "AICN.Upgrade.Source is 'releases'; write the whole path"),
+    ("AICN.Upgrade", {**RELEASES, "Source": "http://a.example"}, "AICN.Upgrade.Source .* use https://"),
+    ("AICN.Upgrade", {**RELEASES, "PublicKey": "AAAA"}, "AICN.Upgrade.PublicKey is 'AAAA'; write what `aicn upgrade"),
+    ("AICN.Upgrade", {**RELEASES, "HealthTimeout": "0s"}, "AICN.Upgrade.HealthTimeout is '0s'; use a duration above"),
+    ("AICN.Upgrade", {**RELEASES, "Probation": "long"}, "AICN.Upgrade.Probation is 'long'; write a duration"),
     ("AICN.History.MaxAge", "0s", "AICN.History.MaxAge is '0s'; use a duration above zero"),
     ("AICN.History.MaxEntries", -1, "AICN.History.MaxEntries is -1; use a number from 1"),
     ("AICN.History.MaxEntries", 10_000_001, "AICN.History.MaxEntries is 10000001; use a number from 1"),
@@ -108,6 +117,8 @@ GOOD: list[tuple[str, Any]] = [
     ("App.PeersCollect.HeartbeatInterval", "1h30m"),
     ("AIProjects", [{"Project": "", "Models": [{"Model": "", "API": "not of this machine"}]}]),
     ("AICN.API.AllowedHosts", ["models.example.org"]),
+    ("AICN.Upgrade", {**RELEASES, "Probation": "0s"}),
+    ("AICN.Upgrade", {**RELEASES, "Source": "https://releases.example.org/aicn"}),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -70,6 +71,8 @@ class Releases:
             unpack(archive, unpacked)
             archive.unlink()
             self._check_starts(version, unpacked)
+            # Here and now, so that the node is gone for one second at its swap and not for two.
+            compileall.compile_dir(unpacked, quiet=2, stripdir=str(unpacked), prependdir=str(target))
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.rmtree(target, ignore_errors=True)
             unpacked.rename(target)
