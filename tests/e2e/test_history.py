@@ -154,6 +154,15 @@ async def test_what_was_asked_just_before_the_end_is_kept(pair: _Pair) -> None:
     assert len(history(pair.entry)) == 20
 
 
+async def test_what_is_written_survives_a_kill(pair: _Pair) -> None:
+    await pair.chat()
+    kept = await until_written(pair.entry, 1)
+    await pair.entry.kill()
+    assert history(pair.entry) == kept
+    await pair.entry.start()
+    assert history(pair.entry) == kept
+
+
 async def test_a_client_that_leaves_and_a_model_that_breaks_off(pair: _Pair) -> None:
     pair.server.once = [Plan(events=1_000, gap_ms=20), Plan(die_after=2, gap_ms=20), Plan(status=500, body=b"{}")]
     ask = {"project": "P", "model": "m", "stream": True, "messages": []}

@@ -363,8 +363,8 @@ OPERATIONS: Final = (
         "/api/v0/debug/metrics/prometheus",
         "Watch",
         "Metrics",
-        "In Prometheus' text format.",
-        answer_types=("text/plain",),
+        "In Prometheus' text format, or OpenMetrics for those who accept it.",
+        answer_types=("text/plain", "application/openmetrics-text"),
     ),
     Operation(
         "GET",
