@@ -43,6 +43,7 @@ demo: setup ## a model, a Worker and an Input on this machine, and one chat thro
 test: lint ## every check and every test
 	@$(say) 'Rust tests'
 	@cargo test --release --locked --workspace
+	@requirements/setup.sh network
 	@$(say) 'Python tests'
 	@$(BIN)/pytest $(ARGS)
 

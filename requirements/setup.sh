@@ -3,6 +3,7 @@
 #   setup.sh python VENV   a Python >= 3.11 and a virtual environment in VENV
 #   setup.sh rust          cargo and rustc new enough, and a linker
 #   setup.sh lint          rustfmt and clippy
+#   setup.sh network       ip and nft, with which tests make networks of their own; they are skipped without
 set -euo pipefail
 
 readonly PYTHON_CHECK='import sys; sys.exit(sys.version_info < (3, 11))'
@@ -80,9 +81,18 @@ setup_lint() {
     done
 }
 
+setup_network() {
+    if [ "$(uname)" = Linux ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        if ! command -v ip >/dev/null || ! command -v nft >/dev/null; then
+            debian 'the tests of NAT make networks of their own' iproute2 nftables
+        fi
+    fi
+}
+
 case ${1:-} in
     python) setup_python "$2" ;;
     rust) setup_rust ;;
     lint) setup_lint ;;
-    *) fail 'usage: setup.sh python VENV | rust | lint' ;;
+    network) setup_network ;;
+    *) fail 'usage: setup.sh python VENV | rust | lint | network' ;;
 esac
