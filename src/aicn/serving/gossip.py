@@ -178,20 +178,29 @@ class GossipServer:
         try:
             async with asyncio.timeout(limit_s):
                 body = await self._work(request)
-            reply = build_reply(
-                body, request, self._own, now_unix=self._clock.unix(), client_version=self._client_version
-            )
-            payload = encode_message(reply)
-            if len(payload) > defaults.GOSSIP_QUESTION_MAX_BYTES:
-                raise MessageTooLong(
-                    f"the answer of {len(payload)} bytes is longer than gossip carries "
-                    f"({defaults.GOSSIP_QUESTION_MAX_BYTES} bytes); ask for less, or over a stream"
-                )
+            payload = self._encode(body, request)
         except TimeoutError:
             return self._error(message, Code.TIMEOUT, f"the model server did not answer within {limit_s:g} s")
         except AicnError as error:
             _log.info("a question of peer %s failed: %s", request.sender, error)
             return self._error(message, _code_of(error), str(error))
+        return payload
+
+    def _encode(self, body: ResponseBody, request: Request) -> bytes:
+        try:
+            reply = build_reply(
+                body, request, self._own, now_unix=self._clock.unix(), client_version=self._client_version
+            )
+            payload = encode_message(reply)
+        except MessageTooLong:
+            raise
+        except MalformedMessage as error:
+            raise BackendRefused(f"the answer cannot be sent: {error}") from error
+        if len(payload) > defaults.GOSSIP_QUESTION_MAX_BYTES:
+            raise MessageTooLong(
+                f"the answer of {len(payload)} bytes is longer than gossip carries "
+                f"({defaults.GOSSIP_QUESTION_MAX_BYTES} bytes); ask for less, or over a stream"
+            )
         return payload
 
     async def _work(self, request: Request) -> ResponseBody:
