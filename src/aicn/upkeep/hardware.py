@@ -1,4 +1,4 @@
-"""What machine this is: read in a thread, in bounded time, and remembered.
+"""What machine this is: read apart, in bounded time, and remembered.
 
 A fact that cannot be read is `unknown`, or 0 where a number is meant, or its list is empty. Nothing is read before
 somebody asks.
@@ -7,33 +7,19 @@ somebody asks.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, Final
 
 from aicn import defaults
-from aicn.upkeep.disks import read_disks
-from aicn.upkeep.gpu import read_gpus
-from aicn.upkeep.operating_system import UNKNOWN, read_operating_system
-from aicn.upkeep.processors import read_memory, read_processors
+from aicn.upkeep.apart import read_apart
+from aicn.upkeep.operating_system import UNKNOWN
 from aicn.wire.messages import HostInfoResponse, MemoryInfo, OSInfo
 
-_log = logging.getLogger("aicn.upkeep")
-
-Readers = Mapping[str, Callable[[], Any]]
-"""A function for each field of `HostInfoResponse`; each may block and may raise."""
-
-READERS: Final[Readers] = {
-    "os": read_operating_system,
-    "cpu": read_processors,
-    "memory": read_memory,
-    "disk": read_disks,
-    # Last: a broken graphics driver may hang, and all else is known by then.
-    "gpu": read_gpus,
-}
+Source = Callable[[], Iterable[tuple[str, Any]]]
+"""Reads the facts, one field of `HostInfoResponse` after the other; it may block between them."""
 
 
 class Hardware:
@@ -41,7 +27,7 @@ class Hardware:
 
     def __init__(
         self,
-        readers: Readers = READERS,
+        source: Source = read_apart,
         *,
         timeout_s: float = defaults.HARDWARE_TIMEOUT_S,
         max_age_s: float = defaults.HARDWARE_MAX_AGE_S,
@@ -49,11 +35,11 @@ class Hardware:
         """Read nothing yet.
 
         Args:
-            readers: what reads each field.
+            source: what reads the facts.
             timeout_s: how long a caller waits; then it gets what is known so far.
             max_age_s: how long facts are taken for true, in seconds.
         """
-        self._readers = readers
+        self._source = source
         self._timeout_s = timeout_s
         self._max_age_s = max_age_s
         self._lock = threading.Lock()
@@ -88,12 +74,7 @@ class Hardware:
 
     def _read(self, done: Future[None]) -> None:
         try:
-            for name, reader in self._readers.items():
-                try:
-                    fact = reader()
-                except Exception as error:  # noqa: BLE001 - whatever one part of a machine does, the others count
-                    _log.warning("the %s of this machine cannot be read: %s: %s", name, type(error).__name__, error)
-                    continue
+            for name, fact in self._source():
                 with self._lock:
                     self._facts[name] = fact
         finally:
@@ -113,4 +94,4 @@ async def read_hardware() -> HostInfoResponse:
     return await _machine.read()
 
 
-__all__ = ["READERS", "Hardware", "Readers", "read_hardware"]
+__all__ = ["Hardware", "Source", "read_hardware"]

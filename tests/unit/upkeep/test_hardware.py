@@ -7,15 +7,19 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aicn.upkeep.hardware import READERS, Hardware
+from aicn.upkeep.apart import read_apart
+from aicn.upkeep.hardware import Hardware, Source
 from aicn.upkeep.operating_system import family_of, read_operating_system
+from aicn.upkeep.readers import READERS, read_facts
 from aicn.wire.messages import CpuInfo, GpuInfo, HostInfoResponse, MemoryInfo, OSInfo
 
 
@@ -27,8 +31,9 @@ class Machine:
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def readers(self) -> dict[str, Callable[[], Any]]:
-        return {"cpu": lambda: self._read("cpu", (CpuInfo("x", 1, 2),)), "gpu": self._gpu}
+    def source(self) -> Source:
+        readers = {"cpu": lambda: self._read("cpu", (CpuInfo("x", 1, 2),)), "gpu": self._gpu}
+        return partial(read_facts, readers)
 
     def _gpu(self) -> Any:
         answer = self._read("gpu", (GpuInfo("v", "p"),))
@@ -51,7 +56,7 @@ def hanging(machine: Machine) -> Iterator[None]:
 
 async def test_the_facts_are_read_once_for_all_who_ask_at_once_and_later() -> None:
     machine = Machine()
-    hardware = Hardware(machine.readers())
+    hardware = Hardware(machine.source())
     answers = await asyncio.gather(*(hardware.read() for _ in range(20)))
     assert {one.cpu for one in [*answers, await hardware.read()]} == {(CpuInfo("x", 1, 2),)}
     assert machine.reads == ["cpu", "gpu"]
@@ -59,7 +64,7 @@ async def test_the_facts_are_read_once_for_all_who_ask_at_once_and_later() -> No
 
 async def test_old_facts_are_read_again() -> None:
     machine = Machine()
-    hardware = Hardware(machine.readers(), max_age_s=0.0)
+    hardware = Hardware(machine.source(), max_age_s=0.0)
     await hardware.read()
     await hardware.read()
     assert machine.reads == ["cpu", "gpu"] * 2
@@ -67,7 +72,7 @@ async def test_old_facts_are_read_again() -> None:
 
 async def test_a_driver_that_hangs_costs_its_own_part_and_one_thread() -> None:
     machine = Machine()
-    hardware = Hardware(machine.readers(), timeout_s=0.05, max_age_s=0.0)
+    hardware = Hardware(machine.source(), timeout_s=0.05, max_age_s=0.0)
     with hanging(machine):
         first, second = await hardware.read(), await hardware.read()
         assert (first.cpu, first.gpu) == (second.cpu, second.gpu) == ((CpuInfo("x", 1, 2),), ())
@@ -81,12 +86,40 @@ async def test_what_cannot_be_read_is_unknown_and_named_in_the_log(caplog: pytes
     def broken() -> None:
         raise PermissionError(13, "Permission denied")
 
-    answer = await Hardware(dict.fromkeys(READERS, broken)).read()
+    answer = await Hardware(partial(read_facts, dict.fromkeys(READERS, broken))).read()
     unknown = "unknown"
     assert answer == HostInfoResponse(
         os=OSInfo(unknown, unknown, unknown, unknown, unknown, unknown), memory=MemoryInfo(0, 0)
     )
     assert [record.getMessage().split(" of ")[0] for record in caplog.records] == [f"the {name}" for name in READERS]
+
+
+def test_facts_of_another_process_are_those_of_this_machine() -> None:
+    assert dict(read_apart()) == dict(read_facts())
+
+
+def test_a_process_that_hangs_is_killed_and_what_it_told_counts() -> None:
+    program = (
+        "import json, time\n"
+        "fact = [{'model_name': 'x', 'total_cores': 1, 'total_threads': 2}]\n"
+        "print(json.dumps({'name': 'cpu', 'fact': fact}), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    began_s = time.monotonic()
+    facts = list(read_apart([sys.executable, "-c", program], timeout_s=1.0))
+    assert facts == [("cpu", (CpuInfo("x", 1, 2),))]
+    assert time.monotonic() - began_s < 30
+
+
+@pytest.mark.parametrize("line", ["", "no JSON", '{"name": "soul", "fact": 1}', '{"name": "cpu", "fact": 1}'])
+def test_what_another_process_should_not_say_is_left_out(line: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert list(read_apart([sys.executable, "-c", f"print({line!r})"])) == []
+    assert "cannot be understood" in caplog.text
+
+
+def test_a_process_that_cannot_be_started_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    assert list(read_apart(["/nowhere/at/all"])) == []
+    assert "cannot be read" in caplog.text
 
 
 def test_every_field_of_the_answer_has_a_reader() -> None:
@@ -97,7 +130,9 @@ def test_a_driver_that_hangs_does_not_hold_up_the_end_of_the_program() -> None:
     program = (
         "import asyncio, threading\n"
         "from aicn.upkeep.hardware import Hardware\n"
-        "asyncio.run(Hardware({'gpu': threading.Event().wait}, timeout_s=0.05).read())\n"
+        "from aicn.upkeep.readers import read_facts\n"
+        "readers = {'gpu': threading.Event().wait}\n"
+        "asyncio.run(Hardware(lambda: read_facts(readers), timeout_s=0.05).read())\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)  # noqa: S603 - our own
 
