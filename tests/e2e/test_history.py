@@ -54,7 +54,11 @@ async def pair(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     settings: dict[str, Any] = {"AICN": {"History": getattr(request, "param", {})}}
     async with MockModelServer() as server, Nodes(tmp_path) as nodes:
         entry = nodes.make("input", **settings)
-        worker = nodes.make("worker", bootstrap=[entry.multiaddr], models=[("P", "m", server.chat_url)], **settings)
+        models: list[tuple[str, str, str, int]] = [
+            ("P", "m", server.chat_url, 0),
+            ("P", "painter", server.image_url, 1),
+        ]
+        worker = nodes.make("worker", bootstrap=[entry.multiaddr], models=models, **settings)
         await asyncio.gather(entry.start(), worker.start())
         await nodes.until_seen(entry, "P", "m", worker)
         running = _Pair(entry, worker, server)
@@ -113,6 +117,20 @@ async def test_a_chat_is_in_the_history_of_both_nodes(pair: _Pair) -> None:
     assert history(pair.entry, "--peer", pair.worker.peer[-6:], "--limit", "1") == asked[1:2]
     assert history(pair.entry, "--model", "P/m", "--since", "1h") == asked[:2]
     assert history(pair.entry, "--since", "2999-01-01") == []
+
+
+@pytest.mark.parametrize("pair", [{"Prompts": True}], indirect=True)
+async def test_images_are_counted_and_their_prompts_are_words_too(pair: _Pair) -> None:
+    ask = {"project": "P", "model": "painter", "prompt": SECRET, "n": 2, "response_format": "b64_json"}
+    async with pair.http.post(f"{pair.entry.api}/image/gen/proxy", json=ask) as answer:
+        assert answer.status == 200
+        assert len((await answer.json())["data"]) == 2
+    for node in (pair.entry, pair.worker):
+        (entry,) = await until_written(node, 1)
+        assert (entry["kind"], entry["model"], entry["images"]) == ("image_generation", "painter", 2)
+        assert json.loads(entry["prompt"]) == SECRET
+        use = {"kind": "image_generation", "project": "P", "model": "painter", "side": entry["side"]}
+        assert (await pair.metrics(node))["aicn_images_total", frozenset(use.items())] == 2
 
 
 async def test_no_words_are_kept_unless_they_are_wanted(pair: _Pair) -> None:
@@ -181,7 +199,7 @@ async def test_a_client_that_leaves_and_a_model_that_breaks_off(pair: _Pair) -> 
 async def test_metrics_count_what_happened(pair: _Pair) -> None:
     before = await pair.metrics(pair.entry)
     assert before["aicn_peers_connected", frozenset({("direction", "inbound"), ("path", "direct")})] == 1
-    assert before["aicn_candidates", frozenset()] == 1
+    assert before["aicn_candidates", frozenset()] == 2
     assert before["aicn_directory_peers", frozenset()] == 2
     assert before["aicn_models_registered", frozenset()] == 0
     assert before["process_resident_memory_bytes", frozenset()] > 1_000_000
@@ -209,7 +227,7 @@ async def test_metrics_count_what_happened(pair: _Pair) -> None:
     assert await counted(pair.entry, "aicn_gossip_messages_total", outcome="applied") >= 1
     assert await counted(pair.entry, "aicn_gossip_published_total") >= 1
     assert await counted(pair.worker, "aicn_dials_total", result="ok") >= 1
-    assert await counted(pair.worker, "aicn_models_registered") == 1
+    assert await counted(pair.worker, "aicn_models_registered") == 2
     assert await counted(pair.entry, "aicn_history_lost_total") == 0
 
 
