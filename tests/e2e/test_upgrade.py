@@ -14,6 +14,7 @@ import aiohttp
 import psutil
 import pytest
 
+from support.command_line import aicn
 from support.mock_model_server import DONE, MockModelServer, Plan
 from support.processes import NodeProcess, Nodes
 from support.releases import CRASHES, CRASHES_LATER, SILENT, Publisher, state_of
@@ -213,6 +214,31 @@ async def until_logged(node: NodeProcess, words: str) -> None:
                 await asyncio.sleep(0.05)
     except TimeoutError:
         pytest.fail(f"never said {words!r}\n{node.log}")
+
+
+async def test_a_state_that_cannot_be_read_leaves_the_installed_program(nodes: Nodes, publisher: Publisher) -> None:
+    node = upgrading(nodes, publisher)
+    home = node.folder / "datastore/upgrade"
+    home.mkdir()
+    (home / "state.json").write_text('{"current": "9.', encoding="utf-8")
+    await node.start()
+    assert release_of(node) == ""
+    assert "remove it to begin anew" in node.log
+
+
+async def test_a_state_that_cannot_be_written_leaves_what_runs(nodes: Nodes, publisher: Publisher) -> None:
+    publisher.publish("9.0.0")
+    node = upgrading(nodes, publisher)
+    await node.start()
+    await until(node, current="9.0.0")
+    await node.stop()
+    publisher.publish("9.1.0")
+    assert aicn("upgrade", "apply", "-c", node.config_path, cwd=node.folder).stdout == "9.1.0 is ready\n"
+    (node.folder / "datastore/upgrade/.state.json.tmp/in the way").mkdir(parents=True)
+    await node.start()
+    assert release_of(node) == "9.0.0"
+    assert "cannot be written" in node.log
+    assert "trying release 9.1.0" not in node.log
 
 
 async def test_a_supervisor_that_is_killed_takes_the_node_with_it(nodes: Nodes, publisher: Publisher) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 
 from aicn import __version__
 from aicn.clock import ManualClock
-from aicn.upkeep.upgrade.settings import UpgradeSettings
+from aicn.config import ConfigFile, Role, create_node
+from aicn.upkeep.upgrade.settings import UpgradeSettings, upgrade_settings
 from aicn.upkeep.upgrade.state import State, StateFile
 from aicn.upkeep.upgrade.upgrader import Upgrader
+from support.releases import Publisher
 
 DEADLINE_S = 20.0
 
@@ -47,22 +50,40 @@ def settings(home: Path) -> UpgradeSettings:
 
 
 async def test_it_waits_through_pauses_between_requests(tmp_path: Path) -> None:
-    StateFile(tmp_path / "state.json").change(lambda _: State(pending="9.0.0"))
+    publisher = Publisher(tmp_path)
+    publisher.publish(__version__)
+    config_path = create_node(tmp_path, Role.WORKER).config_path
+    raw = json.loads(config_path.read_text(encoding="utf-8"))
+    raw["App"]["AutoUpgrade"]["TimeInterval"] = "20ms"
+    config_path.write_text(json.dumps({**raw, "AICN": publisher.section()}), encoding="utf-8")
+    own = upgrade_settings(ConfigFile.load(config_path).config)
+    StateFile(own.state_path).change(lambda _: State(pending="9.0.0"))
     clock = ManualClock()
     # Every request but the last is followed by the next one within 0.5 s.
     requests = Requests(clock, lambda look: int(look % 6 == 1 and look < 40))
     asked: list[int] = []
-    upgrader = Upgrader(
-        settings(tmp_path),
-        tmp_path / "gone.json",
-        in_flight=requests,
-        restart=lambda: asked.append(requests.looks),
-        clock=clock,
-    )
+
+    def restart() -> None:
+        asked.append(requests.looks)
+
     async with asyncio.timeout(DEADLINE_S):
-        await upgrader.run()
+        await Upgrader(own, config_path, in_flight=requests, restart=restart, clock=clock).run()
     assert len(asked) == 1
     assert 37 + 9 <= asked[0] <= 37 + 13
+
+
+async def test_where_looking_fails_nothing_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    StateFile(tmp_path / "state.json").change(lambda _: State(pending="9.0.0"))
+    upgrader = Upgrader(settings(tmp_path), tmp_path / "gone.json", in_flight=lambda: 0, restart=pytest.fail)
+    running = asyncio.create_task(upgrader.run())
+    async with asyncio.timeout(DEADLINE_S):
+        while not caplog.records:
+            assert not running.done()
+            await asyncio.sleep(0.02)
+    done, _ = await asyncio.wait({running}, timeout=0.5)
+    assert not done
+    running.cancel()
+    await asyncio.wait({running})
 
 
 async def test_a_release_on_trial_looks_for_no_other(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
+from msgspec.structs import replace
 
 from aicn import __version__, defaults
 from aicn.errors import UpgradeError
@@ -29,7 +29,7 @@ from aicn.filelock import FileLock
 from aicn.upkeep.upgrade.health import is_healthy
 from aicn.upkeep.upgrade.releases import Releases, command, environment
 from aicn.upkeep.upgrade.settings import RESTART_STATUS, UpgradeSettings
-from aicn.upkeep.upgrade.state import StateFile
+from aicn.upkeep.upgrade.state import State, StateFile
 from aicn.upkeep.upgrade.version import Version
 
 _log = logging.getLogger("aicn.upkeep")
@@ -75,7 +75,7 @@ class Supervisor:
             The exit status of the node.
 
         Raises:
-            UpgradeError: another supervisor runs this node, or the state of upgrades cannot be read or written.
+            UpgradeError: another supervisor runs this node.
         """
         self._settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(self._settings.home / "supervisor.lock")
@@ -90,7 +90,7 @@ class Supervisor:
 
     def _run(self) -> int:
         while True:
-            pending = self._state.read().pending
+            pending = self._remembered().pending
             try:
                 child = self._try(pending) if pending else self._start(self._current())
             except _Stopped:
@@ -100,7 +100,7 @@ class Supervisor:
             child.wait()
             if self._signals or child.returncode != RESTART_STATUS:
                 return self._status()
-            if not self._state.read().pending:
+            if not self._remembered().pending:
                 _log.error("the node asked for a release to be started, and none is pending")
                 return _FAILED
 
@@ -114,7 +114,7 @@ class Supervisor:
 
     def _current(self) -> str:
         """Return the release to run; "" for the installed program, which may have become the newer by hand."""
-        current = self._state.read().current
+        current = self._remembered().current
         if not current or Version.parse(current) <= self._own:
             return ""
         if not self._releases.has(current):
@@ -125,23 +125,26 @@ class Supervisor:
     def _try(self, version: str) -> subprocess.Popen[bytes] | None:
         """Start a release; return it once it has proven itself, or None when it was given up.
 
+        Where nothing can be written, nothing is tried: the current release is started and returned instead.
+
         Raises:
             _Stopped: a signal came; the release is tried again at the next start.
         """
-        state = self._state.read()
+        attempts = self._remembered().attempts
         if Version.parse(version) <= self._own or not self._releases.has(version):
-            self._state.change(lambda now: msgspec.structs.replace(now, pending="", attempts=0))
-            return None
-        if state.attempts >= defaults.UPGRADE_MAX_ATTEMPTS:
-            self._give_up(version, f"its trial came to no end {state.attempts} times")
-            return None
-        self._state.change(lambda now: msgspec.structs.replace(now, attempts=now.attempts + 1))
+            written = self._remember(lambda now: replace(now, pending="", attempts=0))
+            return None if written else self._start(self._current())
+        if attempts >= defaults.UPGRADE_MAX_ATTEMPTS:
+            written = self._give_up(version, f"its trial came to no end {attempts} times")
+            return None if written else self._start(self._current())
+        if not self._remember(lambda now: replace(now, attempts=now.attempts + 1)):
+            return self._start(self._current())
         _log.info("trying release %s", version)
         child = self._start(version)
         failure = self._failure_of(child)
         if self._signals:
-            child.wait()
-            self._state.change(lambda now: msgspec.structs.replace(now, attempts=max(0, now.attempts - 1)))
+            self._end_child()
+            self._remember(lambda now: replace(now, attempts=max(0, now.attempts - 1)))
             raise _Stopped
         if failure:
             self._end_child()
@@ -149,8 +152,8 @@ class Supervisor:
             return None
         former = self._current()
         self._releases.keep_only({version, former})
-        self._state.change(
-            lambda now: msgspec.structs.replace(
+        self._remember(
+            lambda now: replace(
                 now, current=version, previous=former, pending="", attempts=0, outcome=f"{version} was taken"
             )
         )
@@ -186,11 +189,33 @@ class Supervisor:
     def _end_of(self, child: subprocess.Popen[bytes]) -> str:
         return "" if child.poll() is None or self._signals else f"it ended with status {child.returncode}"
 
-    def _give_up(self, version: str, reason: str) -> None:
+    def _give_up(self, version: str, reason: str) -> bool:
         _log.error("release %s is given up: %s; the former one runs again", version, reason)
-        self._state.change(lambda now: now.with_bad(version, reason))
-        state = self._state.read()
-        self._releases.keep_only({state.current, state.previous})
+        written = self._remember(lambda now: now.with_bad(version, reason))
+        state = self._remembered()
+        self._releases.keep_only({state.current, state.previous, state.pending})
+        return written
+
+    def _remembered(self) -> State:
+        """Return what is remembered; where that cannot be read, the installed program does the node's work."""
+        try:
+            return self._state.read()
+        except UpgradeError as error:
+            _log.error("%s", error)
+            return State()
+
+    def _remember(self, change: Callable[[State], State]) -> bool:
+        """Write what `change` makes of the state; a full disk must not keep a node from running.
+
+        Returns:
+            Whether it is written.
+        """
+        try:
+            self._state.change(change)
+        except UpgradeError as error:
+            _log.error("%s", error)
+            return False
+        return True
 
     # --- the node's process -------------------------------------------------------------------------------
 
@@ -199,6 +224,7 @@ class Supervisor:
             command("run", "-c", str(self._config_path)),
             env=environment(self._releases.path(version) if version else None, supervised=True),
             stdin=subprocess.PIPE,
+            bufsize=0,  # closed by a signal handler, maybe while it is being closed
             # Ctrl-C is for the supervisor alone: a node takes a second signal for impatience.
             start_new_session=True,
         )

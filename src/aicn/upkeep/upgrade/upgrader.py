@@ -60,17 +60,19 @@ class Upgrader:
 
     async def run(self) -> None:
         """Look, wait, and return after having asked for a restart. Failures are logged; the next look comes."""
-        told = (await self._read()).outcome
-        if told:
-            _log.info("upgrades: %s", told)
+        state = await self._read()
+        if state.outcome:
+            failed = any(version in state.outcome for version in state.bad)
+            _log.log(logging.WARNING if failed else logging.INFO, "upgrades: %s", state.outcome)
         await self._pause(min(self._settings.interval_s, defaults.UPGRADE_FIRST_LOOK_S))
         # The supervisor still watches this release: nothing is asked of it that is not needed to live.
         while (await self._read()).pending == __version__:
             await self._pause(min(self._settings.interval_s, defaults.UPGRADE_FIRST_LOOK_S))
         while True:
-            await self._look()
+            looked = await self._look()
             pending = (await self._read()).pending
-            if pending and pending != __version__:
+            # Where looking fails, trying would: the disk may be full.
+            if looked and pending and pending != __version__:
                 _log.info("release %s is ready; it is taken as soon as no request is under way", pending)
                 await self._idle(pending)
                 _log.info("stopping to take release %s", pending)
@@ -78,8 +80,8 @@ class Upgrader:
                 return
             await self._pause(self._settings.interval_s)
 
-    async def _look(self) -> None:
-        """Run `aicn upgrade apply`: a process of its own takes no memory and no time of the node's."""
+    async def _look(self) -> bool:
+        """Run `aicn upgrade apply`, a process that takes no memory and no time of the node's; tell how it went."""
         process = await asyncio.create_subprocess_exec(
             *command("upgrade", "apply", "-c", str(self._config_path)),
             env=environment(None),
@@ -92,7 +94,7 @@ class Upgrader:
                 said, _ = await process.communicate()
         except TimeoutError:
             _log.warning("looking for a release took longer than %g s", defaults.UPGRADE_APPLY_TIMEOUT_S)
-            return
+            return False
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -103,6 +105,7 @@ class Upgrader:
         level = logging.DEBUG if words == self._told else logging.WARNING if process.returncode else logging.INFO
         self._told = words
         _log.log(level, "looked for a release: %s", words.removeprefix("aicn: "))
+        return process.returncode == 0
 
     async def _idle(self, pending: str) -> None:
         """Wait until no request has been under way for `defaults.UPGRADE_QUIET_S`, however long that takes."""
