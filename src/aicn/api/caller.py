@@ -80,26 +80,21 @@ class Caller:
             raise _too_large(max_bytes)
         return body
 
-    async def read_upload(
-        self,
-        held_max_bytes: int = defaults.UPLOAD_HELD_MAX_BYTES,
-        max_bytes: int = defaults.REQUEST_BODY_MAX_BYTES,
-    ) -> bytes | StreamedBody:
+    async def read_upload(self) -> bytes | StreamedBody:
         """Return the request body: whole if it is small, else its beginning with the rest to come.
 
-        Args:
-            held_max_bytes: how much of it is held, give or take one read.
-            max_bytes: longest body that is accepted.
+        `defaults.UPLOAD_HELD_MAX_BYTES` are held, give or take one read.
 
         Raises:
-            ApiError: it is longer than `max_bytes` (413), took too long (408), or finds no room (503). The body raises
-                the first two as well.
+            ApiError: it is longer than `defaults.REQUEST_BODY_MAX_BYTES` (413), took too long (408), or finds no room
+                (503). The body raises the first two as well.
             ClientGone: the client hung up in the middle. The body raises this as well.
         """
+        max_bytes = defaults.REQUEST_BODY_MAX_BYTES
         size_bytes = self._declared_bytes()
         if size_bytes is not None and size_bytes > max_bytes:
             raise _too_large(max_bytes)
-        beginning, more = await self._read_beginning(held_max_bytes)
+        beginning, more = await self._read_beginning(defaults.UPLOAD_HELD_MAX_BYTES)
         if not more:
             return beginning
         self._upload_over = asyncio.Event()

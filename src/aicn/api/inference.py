@@ -116,10 +116,10 @@ class InferenceEndpoint(ABC):
             raise
         except ApiError as error:
             outcome = Outcome.CUT if caller.started else _OUTCOME_OF_CODE.get(error.code, Outcome.REFUSED)
-            raise
+            await self._refuse(caller, error)
         except AicnError as error:
             outcome = Outcome.CUT if caller.started else outcome_of(error)
-            raise from_exception(error) from error
+            await self._refuse(caller, from_exception(error))
         finally:
             use.end(outcome, caller.status)
 

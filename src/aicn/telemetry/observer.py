@@ -154,4 +154,8 @@ _OUTCOMES: tuple[tuple[type[errors.AicnError], Outcome], ...] = (
 
 def outcome_of(error: errors.AicnError) -> Outcome:
     """Return how a use ended that failed with `error` before the first byte of its answer."""
+    cause = error.__cause__
+    if isinstance(error, errors.RoutingError) and isinstance(cause, errors.AicnError):
+        # All peers that were tried failed: the last one's reason says more.
+        return outcome_of(cause)
     return next((outcome for kind, outcome in _OUTCOMES if isinstance(error, kind)), Outcome.INTERNAL)
