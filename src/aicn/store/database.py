@@ -59,6 +59,12 @@ SCHEMA: Final = (
 )
 """One statement per schema version: the n-th leads from version n to n + 1."""
 
+COMPATIBLE_SINCE: Final = 1
+"""Programs that know this schema version can use the file as it is now: all steps after it have only added to it.
+
+It is written into the file, so that a node whose upgrade is rolled back opens what the newer release has left.
+"""
+
 _CORRUPT_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE: Final = 0xFF
 """SQLite's extended codes keep the primary one in their low byte."""
@@ -114,6 +120,23 @@ def is_corrupt(error: sqlite3.Error) -> bool:
     return code is not None and code & _PRIMARY_CODE in _CORRUPT_CODES
 
 
+def schema_version(connection: sqlite3.Connection) -> int:
+    """Return how many of the steps of the schema the file has seen, of this program's or a later one's."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def is_compatible(connection: sqlite3.Connection) -> bool:
+    """Tell whether a file of a later schema says of itself that this program can use it all the same."""
+    return 0 < _compatible_since(connection) <= len(SCHEMA)
+
+
+def _compatible_since(connection: sqlite3.Connection) -> int:
+    # SQLite keeps this number for the program that owns the file; 0: nobody has set it.
+    (since,) = connection.execute("PRAGMA application_id").fetchone()
+    return int(since)
+
+
 def _open(path: Path) -> sqlite3.Connection:
     # SQLite would make it readable by others; what it makes beside it takes the rights of this one.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -134,8 +157,10 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    version = schema_version(connection)
     if version > len(SCHEMA):
+        if is_compatible(connection):
+            return
         raise StoreError(
             f"{path} was made by a later version of aicn (schema {version}, this one knows {len(SCHEMA)}); "
             "use that version, or another folder as App.Datastore"
@@ -144,6 +169,8 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
         with transaction(connection):
             connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+    if _compatible_since(connection) != COMPATIBLE_SINCE:
+        connection.execute(f"PRAGMA application_id = {COMPATIBLE_SINCE}")
 
 
 def _check(connection: sqlite3.Connection) -> None:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Self
 from urllib.parse import quote
 
 from aicn.errors import StoreError, StoreMissing
-from aicn.store.database import SCHEMA
+from aicn.store.database import SCHEMA, is_compatible, schema_version
 from aicn.store.history import COLUMNS, Entry
 
 _SINCE_VERSION: Final = 4
@@ -113,12 +113,13 @@ class HistoryReader:
 
     def _check_version(self) -> None:
         try:
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            version = schema_version(self._connection)
+            too_new = version > len(SCHEMA) and not is_compatible(self._connection)
         except sqlite3.Error as error:
             raise self._failure(error) from error
         if version < _SINCE_VERSION:
             raise StoreError(f"{self._path} was made by an earlier version of aicn; start the node once with this one")
-        if version > len(SCHEMA):
+        if too_new:
             raise StoreError(f"{self._path} was made by a later version of aicn; read it with that one")
 
     def _failure(self, error: sqlite3.Error) -> StoreError:

@@ -226,6 +226,16 @@ def test_a_reader_says_what_is_wrong_with_the_file(tmp_path: Path) -> None:
         HistoryReader(tmp_path / FILE_NAME)
 
 
+async def test_a_reader_reads_what_a_later_version_has_only_added_to(tmp_path: Path, store: Store) -> None:
+    kept = history(store)
+    kept.add(ENTRY)
+    await written(kept)
+    await store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as later:
+        later.execute("PRAGMA user_version = 99")
+    assert len(read(tmp_path)) == 1
+
+
 async def test_a_reader_changes_nothing(tmp_path: Path, store: Store) -> None:
     kept = history(store)
     kept.add(ENTRY)

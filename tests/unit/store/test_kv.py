@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -15,6 +16,7 @@ import pytest
 from aicn import defaults
 from aicn.errors import StoreClosed, StoreError, StoreLocked, StoreMissing
 from aicn.store import Store
+from aicn.store.database import SCHEMA
 
 
 @pytest.fixture
@@ -208,6 +210,25 @@ async def test_a_file_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     # The lock went with the failure.
     (tmp_path / "aicn.db").unlink()
     await (await Store.open(tmp_path)).close()
+
+
+async def test_a_file_of_a_later_version_that_has_only_been_added_to_is_used(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path)
+    await store.put("a", "k", b"1")
+    await store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "aicn.db")) as later:
+        later.execute("CREATE TABLE news (word TEXT)")
+        later.execute("PRAGMA user_version = 99")
+    for _ in range(2):
+        store = await Store.open(tmp_path)
+        assert await store.get("a", "k") == b"1"
+        await store.put("a", "k", b"1")
+        await store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "aicn.db")) as later:
+        assert later.execute("PRAGMA user_version").fetchone() == (99,)
+        later.execute(f"PRAGMA application_id = {len(SCHEMA) + 1}")
+    with pytest.raises(StoreError, match="made by a later version of aicn"):
+        await Store.open(tmp_path)
 
 
 async def test_a_database_that_is_a_folder_is_an_error_and_not_corrupt(tmp_path: Path) -> None:
