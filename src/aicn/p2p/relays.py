@@ -82,6 +82,8 @@ class RelayClient:
         wait_s = defaults.RELAY_RETRY_FIRST_S
         while True:
             try:
+                # A reservation cannot dial the relay while another part does, as at the start: connect first.
+                await self._host.connect(relay)
                 await self._host.listen(circuit(relay))
             except (NetworkError, AddressError) as error:
                 _log.info("relay %s does not carry calls for this node, next try in %.0f s: %s", relay, wait_s, error)
