@@ -16,6 +16,8 @@ from support.processes import NodeProcess
 PSK: Final = bytes(range(32))
 ALONE: Final = "/alone"
 """DHT prefix of Go peers that are to find nobody but whom they dial."""
+RELAY: Final[dict[str, Any]] = {"relay_service": True, "public": True, "announce": ["/dns4/relay.example/tcp/7001"]}
+"""What makes a Go peer on loopback a relay: it gives out public addresses only, and ours wants to be given one."""
 
 
 @dataclass(frozen=True, slots=True)

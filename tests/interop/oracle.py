@@ -68,6 +68,7 @@ class Oracle(OracleDialogue):
         relay_service: bool = False,
         public: bool = False,
         gossip_after_ms: int = 0,
+        announce: Sequence[str] = (),
         chat_proxy: bool = True,
         hole_punching: bool = False,
     ) -> None:
@@ -86,6 +87,7 @@ class Oracle(OracleDialogue):
             relay_service: carry circuits for others.
             public: believe to be reachable, without which a relay on loopback does not begin.
             gossip_after_ms: start gossip that much later than it dials its bootstrap peers.
+            announce: multiaddrs told to others beside those listened on.
             chat_proxy: speak `/chat-proxy/0.0.1`; without, it answers over gossip only.
             hole_punching: speak DCUtR.
         """
@@ -103,6 +105,7 @@ class Oracle(OracleDialogue):
                 f"-relay-service={str(relay_service).lower()}",
                 f"-public={str(public).lower()}",
                 f"-gossip-after={gossip_after_ms}ms",
+                *(f"-announce={addr}" for addr in announce),
                 f"-no-chat-proxy={str(not chat_proxy).lower()}",
                 f"-hole-punching={str(hole_punching).lower()}",
             ]

@@ -35,7 +35,7 @@ Told = TypeVar("Told", GossipMessage, PeerIdentified, PeerSubscribed, PeerDiscon
 class OurHost:
     """A `NativeHost` on a loopback port. Use as a context."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of a host
         self,
         *,
         psk: bytes | None = None,
@@ -46,6 +46,7 @@ class OurHost:
         key: PrivateKey | None = None,
         dial_timeout_s: float = 15.0,
         relay_service: bool = False,
+        hole_punching: bool = False,
     ) -> None:
         """Prepare a host.
 
@@ -58,6 +59,7 @@ class OurHost:
             key: identity; None for a fresh one.
             dial_timeout_s: how long a peer may take to answer a dial.
             relay_service: carry circuits for others.
+            hole_punching: speak DCUtR.
         """
         config = HostConfig(
             private_key=(key or PrivateKey.generate()).protobuf,
@@ -70,6 +72,7 @@ class OurHost:
             routing_mode=RoutingMode(dht),
             dial_timeout_s=dial_timeout_s,
             relay_service=relay_service,
+            hole_punching=hole_punching,
         )
         self.host = NativeHost(config)
         self.host.on_gossip(self._tell)

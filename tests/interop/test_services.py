@@ -8,12 +8,13 @@ import pytest
 
 from aicn.ids import Multiaddr, PeerId
 from interop.conftest import HostStart, OracleStart
-from interop.networks import EVERY, PSK, Network
+from interop.networks import EVERY, PSK, RELAY, Network
 from interop.oracle import Oracle
 from interop.oracle_build import OracleFailed
 from interop.waiting import eventually
 
 AUTONAT: Final = "/libp2p/autonat/1.0.0"
+DCUTR: Final = "/libp2p/dcutr"
 HOP: Final = "/libp2p/circuit/relay/0.2.0/hop"
 DIAL_RESPONSE: Final = 1
 DIAL_STATUSES: Final = {100: "E_DIAL_ERROR", 101: "E_DIAL_REFUSED", 200: "E_BAD_REQUEST", 300: "E_INTERNAL_ERROR"}
@@ -84,6 +85,35 @@ async def dialled_back(go: Oracle, peer: PeerId, addr: bytes) -> tuple[int, int]
     return message[1], low | high << 7
 
 
+async def test_a_go_peer_that_wants_to_punch_a_hole_is_answered(
+    start_host: HostStart, start_oracle: OracleStart
+) -> None:
+    """Who was called through a relay says where it was seen, and is answered: the first half of DCUtR, by hand."""
+    relay, hidden = await start_oracle(psk=PSK, prefix="/relay", **RELAY), await start_oracle(psk=PSK, prefix="/hidden")
+    ours = await start_host(psk=PSK, dht="client", hole_punching=True)
+    await hidden.connect(relay.addr)
+    await hidden.reserve(relay.addr)
+    await ours.host.connect(Multiaddr(f"{relay.addr}/p2p-circuit/p2p/{hidden.peer}"))
+    await hidden.identify(ours.peer, DCUTR)
+    assert [one["relayed"] for one in await hidden.connections(ours.peer)] == [True]
+    stream = await hidden.stream_open(ours.peer, DCUTR)
+    question = b"\x08\x64" + length_delimited(2, loopback(hidden.addr))
+    await hidden.stream_write(stream, bytes([len(question)]) + question)
+    answer, end = b"", ""
+    while not end and (not answer or len(answer) <= answer[0]):
+        data, end = await hidden.stream_read(stream)
+        answer += data
+    assert not end
+    assert answer[1:3] == b"\x08\x64", "no CONNECT"
+    await hidden.stream_reset(stream)
+    await hidden.ping(ours.peer)
+
+
+def loopback(addr: str) -> bytes:
+    """Return /ip4/127.0.0.1/tcp/PORT in bytes."""
+    return b"\x04\x7f\x00\x00\x01\x06" + int(addr.split("/")[4]).to_bytes(2)
+
+
 def multihash(peer: PeerId) -> bytes:
     """Return the bytes of a peer id."""
     alphabet = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -100,8 +130,7 @@ async def test_a_go_peer_that_asks_to_be_dialled_back_is_answered(
     ours, go = await start_host(psk=PSK), await start_oracle(psk=PSK)
     await go.connect(ours.addr)
     await go.identify(ours.peer, AUTONAT)
-    port = int(go.addr.split("/")[4]).to_bytes(2)
-    kind, status = await dialled_back(go, ours.peer, b"\x04\x7f\x00\x00\x01\x06" + port)
+    kind, status = await dialled_back(go, ours.peer, loopback(go.addr))
     assert kind == DIAL_RESPONSE
     assert status in DIAL_STATUSES
 

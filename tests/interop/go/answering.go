@@ -69,21 +69,13 @@ func (d *dialogue) respond(h heard, how answerPlan) {
 			how = answerPlan{Kind: "error", Code: modelError, Message: "can not find in registered project and model"}
 		}
 		if how.Kind == "hold" {
-			d.hold(h) // in flight until released
-			return
+			return // in flight until released
 		}
 		defer done()
-	} else if how.Kind == "hold" {
-		d.hold(h)
-		return
 	}
-	d.carryOut(h, how)
-}
-
-func (d *dialogue) hold(h heard) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.held[h.id()] = h
+	if how.Kind != "hold" {
+		d.carryOut(h, how)
+	}
 }
 
 type releaseArgs struct {

@@ -144,8 +144,14 @@ func (d *dialogue) handle(h heard, body []byte) {
 	}
 	told := h.told()
 	if request := innerOf(h.body, "req"); request != nil && h.code == 0 {
+		how := d.plan(h.kind)
+		if how.Kind == "hold" {
+			d.mu.Lock()
+			d.held[h.id()] = h
+			d.mu.Unlock()
+		}
 		d.p.out.emit("asked", told)
-		d.respond(h, d.plan(h.kind))
+		d.respond(h, how)
 		return
 	}
 	d.mu.Lock()

@@ -32,6 +32,7 @@ type options struct {
 	public       bool
 	gossipAfter  time.Duration
 	noChatProxy  bool
+	announce     list
 	holePunching bool
 }
 
@@ -59,6 +60,7 @@ func parseOptions() options {
 	flag.BoolVar(&o.relayService, "relay-service", false, "carry circuits for others")
 	flag.BoolVar(&o.public, "public", false, "believe to be reachable, as a relay on loopback has to")
 	flag.DurationVar(&o.gossipAfter, "gossip-after", 0, "dial bootstrap peers first and start gossip that much later")
+	flag.Var(&o.announce, "announce", "multiaddr to tell others beside those listened on; repeatable")
 	flag.BoolVar(&o.noChatProxy, "no-chat-proxy", false, "answer over gossip only")
 	flag.BoolVar(&o.holePunching, "hole-punching", false, "speak DCUtR")
 	flag.Parse()

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -135,6 +136,17 @@ func (p *oracle) hostOptions(ctx context.Context, o options, bootstrap []peer.Ad
 	}
 	if o.relayService {
 		result = append(result, libp2p.EnableRelayService())
+	}
+	if len(o.announce) > 0 {
+		more := make([]multiaddr.Multiaddr, len(o.announce))
+		for at, text := range o.announce {
+			if more[at], err = multiaddr.NewMultiaddr(text); err != nil {
+				return nil, fmt.Errorf("-announce: %w", err)
+			}
+		}
+		result = append(result, libp2p.AddrsFactory(func(listened []multiaddr.Multiaddr) []multiaddr.Multiaddr {
+			return slices.Concat(listened, more)
+		}))
 	}
 	if o.holePunching {
 		result = append(result, libp2p.EnableHolePunching())

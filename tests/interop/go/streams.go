@@ -47,7 +47,7 @@ func (p *oracle) stream(number int64) (network.Stream, error) {
 func (p *oracle) streamOpen(ctx context.Context, args openArgs) (fields, error) {
 	ctx, cancel := limited(ctx, args.TimeoutMS)
 	defer cancel()
-	stream, err := p.host.NewStream(ctx, args.Peer, args.Protocol)
+	stream, err := p.host.NewStream(network.WithAllowLimitedConn(ctx, "a test"), args.Peer, args.Protocol)
 	if err != nil {
 		return nil, err
 	}
