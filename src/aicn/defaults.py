@@ -411,6 +411,12 @@ ASK_CHAT_TIMEOUT_S: Final = 180.0
 ASK_IMAGE_TIMEOUT_S: Final = 300.0
 """Longest wait for images over gossip, as in the reference."""
 
+LEGACY_PROBE_TIMEOUT_S: Final = 5.0
+"""Longest wait for a sign of life from a node that cannot be dialled, before a request is sent to it over gossip."""
+
+OWN_AGENT: Final = "AIComputingNode@aicn"
+"""How identify's agent version of this program begins."""
+
 ASK_MAX_PENDING: Final = 1_024
 """Questions of this node that wait for a reply."""
 

@@ -12,9 +12,10 @@ import pytest
 from aicn import defaults
 from aicn.backends import BackendClient
 from aicn.clock import SystemClock
-from aicn.errors import NetworkTimeout, PeerRefused, StreamRefused
+from aicn.errors import NetworkError, NetworkTimeout, PeerRefused, StreamRefused
 from aicn.identity import PrivateKey
 from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
+from aicn.p2p import rpc
 from aicn.p2p.host import Stream
 from aicn.p2p.rpc import Rpc
 from aicn.peers import Directory, HeartbeatInbox, NodeFlags
@@ -22,7 +23,7 @@ from aicn.registry import Model, ModelRegistry
 from aicn.routing import Answer, Ask, LegacyStreams
 from aicn.routing.exchange import ask_peer
 from aicn.serving import GossipMail, GossipModels, GossipServer, NodeFacts
-from aicn.upkeep import read_hardware
+from aicn.upkeep.hardware import read_hardware
 from aicn.wire.codes import Code
 from aicn.wire.messages import (
     AIProjectRequest,
@@ -34,6 +35,7 @@ from aicn.wire.messages import (
     HostInfoResponse,
     ImageGenerationRequest,
     ImageGenerationResponse,
+    MessageType,
     PeerIdentityRequest,
     PeerIdentityResponse,
     RequestBody,
@@ -48,7 +50,7 @@ IMAGE = ImageGenerationRequest("P", "i", "a cat", 1, "1x1")
 class Node:
     """A host with everything that asks and answers over gossip."""
 
-    def __init__(self, maker: HostMaker, server: MockModelServer, *, streams: bool = True) -> None:
+    def __init__(self, maker: HostMaker, server: MockModelServer, *, streams: bool = True, agent: str = "test") -> None:
         async def save(_: tuple[Model, ...]) -> None:
             return
 
@@ -66,7 +68,7 @@ class Node:
             self.publish,
             clock,
             "test",
-            facts=NodeFacts(self.host, self.registry, NodeFlags(0), read_hardware, agent_version="test"),
+            facts=NodeFacts(self.host, self.registry, NodeFlags(0), read_hardware, agent_version=agent),
             models=GossipModels(self.registry, self.backends),
         )
         inbox = HeartbeatInbox(Directory(clock), clock)
@@ -117,7 +119,8 @@ class Setup:
 
 
 @pytest.fixture(params=["memory", "native"])
-async def setup(request: pytest.FixtureRequest) -> AsyncIterator[Setup]:
+async def setup(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
+    monkeypatch.setattr(defaults, "SHUTDOWN_GRACE_S", 0.1)
     async with MockModelServer() as model:
         maker = HostMaker(request.param)
         # One that speaks no streams, as nodes of old releases do.
@@ -258,7 +261,7 @@ class Legacy:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.opened: list[PeerId] = []
-        self.streams = LegacyStreams(setup.asker.host.identity, setup.asker.rpc, self._open)
+        self.streams = LegacyStreams(setup.asker.host, setup.asker.rpc, self._open)
 
     async def _open(self, peer: PeerId, first: bytes) -> Stream:
         self.opened.append(peer)
@@ -317,6 +320,105 @@ async def test_what_an_old_node_cannot_do_is_told(setup: Setup, body: bytes, kin
     assert setup.model.seen == []
 
 
+class Chain:
+    """An asker, and a node that it reaches only by the gossip that passes through another."""
+
+    def __init__(self, maker: HostMaker, model: MockModelServer, agent: str) -> None:
+        self.asker = Node(maker, model)
+        self.between = Node(maker, model)
+        self.far = Node(maker, model, agent=agent)
+        self.tried: list[PeerId] = []
+        self.streams = LegacyStreams(self.asker.host, self.asker.rpc, self._open)
+
+    async def _open(self, peer: PeerId, first: bytes) -> Stream:
+        self.tried.append(peer)
+        return await self.asker.host.open_stream(peer, defaults.CHAT_PROXY_PROTOCOL, first=first)
+
+    async def start(self) -> None:
+        for each in (self.asker, self.between, self.far):
+            await each.host.start()
+        for each in (self.asker, self.far):
+            await each.host.connect(self.between.witness.addr)
+            await each.witness.until_subscribed(self.between.peer)
+            await self.between.witness.until_subscribed(each.peer)
+
+    async def chat(self, body: bytes) -> int:
+        """Ask the far node, as one that the client has named; return the status."""
+        ask = Ask(ProjectName("P"), ModelName("m"), body)
+        async with ask_peer(self.streams.open_named, self.far.peer, InstanceId(""), ask) as answer:
+            assert answer.peer == self.far.peer
+            return answer.status
+
+    async def close(self) -> None:
+        for each in (self.asker, self.far, self.between):
+            await each.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "native"])
+async def test_named_node_that_cannot_be_dialled_is_reached_through_others(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "LEGACY_PROBE_TIMEOUT_S", 1.0)
+    async with MockModelServer() as model:
+        maker = HostMaker(kind)
+        chain = Chain(maker, model, "AIComputingNode@v0.1.0")
+        await chain.start()
+        assert chain.asker.host.connection(chain.far.peer) is None
+        assert await chain.chat(HTTP_CHAT) == 200
+        assert chain.tried == [chain.far.peer]
+        with pytest.raises(NetworkError):  # what gossip cannot carry fails as it did
+            await chain.chat(b'{"messages":[],"stream":true}')
+        with pytest.raises(NetworkError):  # the router's own choices are not worth the wait
+            await chain.streams.open(chain.far.peer, b"")
+        assert len(model.seen) == 1
+        await chain.far.close()
+        with pytest.raises(NetworkError):  # gone: found out soon
+            await chain.chat(HTTP_CHAT)
+        await chain.close()
+        await maker.close()
+
+
+async def test_our_own_nodes_get_no_chat_over_gossip() -> None:
+    async with MockModelServer() as model:
+        maker = HostMaker("memory")
+        chain = Chain(maker, model, f"{defaults.OWN_AGENT}-1.0.0")
+        await chain.start()
+        with pytest.raises(NetworkError):
+            await chain.chat(HTTP_CHAT)
+        assert model.seen == []
+        await chain.close()
+        await maker.close()
+
+
+async def test_node_that_has_not_said_what_it_speaks_is_tried_first(setup: Setup) -> None:
+    """And asked over gossip once it has refused the stream."""
+    setup.model.plan = Plan()
+    known = setup.asker.host.identity
+
+    class Unidentified:
+        """The asker's host before identify has answered."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(setup.asker.host, name)
+
+        def identity(self, _: PeerId) -> None:
+            return None
+
+    await until(lambda: known(setup.node.peer) is not None)
+    legacy = Legacy(setup)
+    legacy.streams = LegacyStreams(Unidentified(), setup.asker.rpc, legacy._open)  # type: ignore[arg-type]
+    answer, _ = await legacy.ask(HTTP_CHAT)
+    assert answer.status == 200
+    assert legacy.opened == [setup.node.peer]
+
+
+async def test_silence_of_an_old_node_is_a_timeout(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(rpc._TIMEOUTS_S, MessageType.CHAT_COMPLETION, 0.1)
+    setup.model.plan = Plan(hang=True)
+    answer, told = await Legacy(setup).ask(HTTP_CHAT)
+    assert (answer.status, json.loads(told)["code"]) == (500, Code.TIMEOUT)
+
+
 async def test_node_that_speaks_streams_gets_one(setup: Setup) -> None:
     """Here the one that is asked is the asker of the other tests."""
     node = setup.node.host
@@ -325,7 +427,7 @@ async def test_node_that_speaks_streams_gets_one(setup: Setup) -> None:
     async def open_stream(peer: PeerId, first: bytes) -> Stream:
         return await node.open_stream(peer, PROTOCOL, first=first)
 
-    stream = await LegacyStreams(node.identity, setup.node.rpc, open_stream).open(setup.asker.peer, b"x")
+    stream = await LegacyStreams(node, setup.node.rpc, open_stream).open(setup.asker.peer, b"x")
     assert await stream.read() == b"x"
     await stream.close()
     assert setup.asker.server.under_way == 0

@@ -150,8 +150,8 @@ class Node:
         collects = config.app.peers_collect.enabled
         reservations = Reservations(self._links.using)
         candidates = CandidateSource(self.directory, self.host.connection, reservations, self.host.peer_id)
-        streams = LegacyStreams(self.host.identity, self._questions.rpc, self._open_stream)
-        router = Router(candidates, reservations, streams.open)
+        streams = LegacyStreams(self.host, self._questions.rpc, self._open_stream)
+        router = Router(candidates, reservations, streams.open, streams.open_named)
         handlers = Handlers(
             network=NetworkRoutes(self.host, self.directory, topic=config.app.topic_name, collects=collects),
             projects=ProjectRoutes(self.directory, self.registry, candidates),

@@ -5,17 +5,29 @@ To the router such a node looks like any other: it opens a stream, and the strea
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from aicn import defaults
-from aicn.errors import MalformedMessage, PeerRefused, StreamRefused, StreamReset
+from aicn.errors import (
+    AddressError,
+    DialFailed,
+    IdentityError,
+    MalformedMessage,
+    NetworkError,
+    NetworkTimeout,
+    NotConnected,
+    PeerRefused,
+    StreamRefused,
+    StreamReset,
+    WireError,
+)
 from aicn.ids import ModelKind, PeerId
-from aicn.p2p.host import PeerIdentity, Stream
+from aicn.p2p.host import Host, Stream
 from aicn.p2p.rpc import Rpc
 from aicn.routing.exchange import OpenStream
+from aicn.wire.codes import Code
 from aicn.wire.http_frames import (
     RequestParser,
     ResponseHead,
@@ -28,6 +40,8 @@ from aicn.wire.messages import (
     ChatCompletionResponse,
     ImageGenerationRequest,
     ImageGenerationResponse,
+    PeerIdentityRequest,
+    PeerIdentityResponse,
     ResponseBody,
 )
 from aicn.wire.model_json import (
@@ -43,15 +57,15 @@ _JSON: Final = b"application/json"
 class LegacyStreams:
     """Opens streams to whoever speaks the protocol, and asks the others over gossip."""
 
-    def __init__(self, identity: Callable[[PeerId], PeerIdentity | None], rpc: Rpc, open_stream: OpenStream) -> None:
-        """Choose by what a peer said of itself.
+    def __init__(self, host: Host, rpc: Rpc, open_stream: OpenStream) -> None:
+        """Choose by what a peer says of itself.
 
         Args:
-            identity: what a connected peer said of itself; None where that is not known.
+            host: knows who is connected, and what they speak.
             rpc: asks over gossip.
             open_stream: opens a stream to a peer that speaks the protocol, or may.
         """
-        self._identity = identity
+        self._host = host
         self._rpc = rpc
         self._open_stream = open_stream
 
@@ -64,16 +78,50 @@ class LegacyStreams:
             StreamRefused: gossip cannot carry the request; the message says why.
             NetworkError, WireError: the peer could not be asked, or did not answer.
         """
-        known = self._identity(peer)
+        known = self._host.identity(peer)
         if known is None or defaults.CHAT_PROXY_PROTOCOL in known.protocols:
-            return await self._open_stream(peer, first)
-        question = _question(peer, first)
+            try:
+                return await self._open_stream(peer, first)
+            except StreamRefused:
+                # A peer that has not said yet what it speaks says so here.
+                if known is not None:
+                    raise
+        return await self._ask(peer, _question(peer, first))
+
+    async def open_named(self, peer: PeerId, first: bytes) -> Stream:
+        """Open a stream to `peer`, which was named by the client: try harder than `open`.
+
+        Gossip passes through others, and so it may reach a node that nobody here can dial. Whether this one is there
+        and of an old release is asked first, since who is gone would be waited for in vain: our own nodes get no chat
+        over gossip.
+
+        Raises:
+            StreamRefused, NetworkError, WireError: as `open`.
+        """
+        try:
+            return await self.open(peer, first)
+        except (NotConnected, DialFailed, NetworkTimeout):
+            if self._host.connection(peer) is not None:
+                raise
+            question = _carried(peer, first)
+            if question is None or not await self._is_there_and_old(peer):
+                raise
+        return await self._ask(peer, question)
+
+    async def _is_there_and_old(self, peer: PeerId) -> bool:
+        try:
+            told = await self._rpc.ask(peer, PeerIdentityRequest(), timeout_s=defaults.LEGACY_PROBE_TIMEOUT_S)
+        except (NetworkError, WireError, AddressError, IdentityError):
+            return False
+        return isinstance(told, PeerIdentityResponse) and not told.agent_version.startswith(defaults.OWN_AGENT)
+
+    async def _ask(self, peer: PeerId, question: ChatCompletionRequest | ImageGenerationRequest) -> Stream:
         try:
             answer = await self._rpc.ask(peer, question)
-        except PeerRefused as error:
+        except (PeerRefused, NetworkTimeout) as error:
             # As its model server would have put it, had it come on a stream.
-            body = msgspec.json.encode({"code": error.code, "message": str(error)})
-            return _AnsweredStream(peer, _response(500, body))
+            code = error.code if isinstance(error, PeerRefused) else Code.TIMEOUT
+            return _AnsweredStream(peer, _response(500, msgspec.json.encode({"code": code, "message": str(error)})))
         return _AnsweredStream(peer, _response(200, _answer_body(peer, answer)))
 
 
@@ -95,6 +143,14 @@ def _question(peer: PeerId, request: bytes) -> ChatCompletionRequest | ImageGene
                 raise _refused(peer, "an image edit")
     except MalformedMessage as error:
         raise _refused(peer, f"this request ({error})") from error
+
+
+def _carried(peer: PeerId, request: bytes) -> ChatCompletionRequest | ImageGenerationRequest | None:
+    """Return a request as a question, None if gossip cannot carry it."""
+    try:
+        return _question(peer, request)
+    except (NetworkError, WireError):
+        return None
 
 
 def _refused(peer: PeerId, what: str) -> StreamRefused:

@@ -28,11 +28,21 @@ _SERVER_ERRORS = 500
 class Router:
     """Sends requests to the best candidate, and to the next best when that one fails."""
 
-    def __init__(self, candidates: CandidateSource, reservations: Reservations, open_stream: OpenStream) -> None:
-        """Choose among `candidates`, count in `reservations`, speak over `open_stream`."""
+    def __init__(
+        self,
+        candidates: CandidateSource,
+        reservations: Reservations,
+        open_stream: OpenStream,
+        open_named: OpenStream | None = None,
+    ) -> None:
+        """Choose among `candidates`, count in `reservations`, speak over `open_stream`.
+
+        `open_named` opens the streams to peers that the client has named, where that differs.
+        """
         self._candidates = candidates
         self._reservations = reservations
         self._open_stream = open_stream
+        self._open_named = open_named or open_stream
 
     @asynccontextmanager
     async def send(self, ask: Ask) -> AsyncIterator[Answer]:
@@ -56,7 +66,7 @@ class Router:
         for attempt, candidate in enumerate(chosen, start=1):
             async with AsyncExitStack() as stack:
                 try:
-                    answer = await self._attempt(stack, candidate.peer, candidate.cid, ask)
+                    answer = await self._attempt(stack, self._open_stream, candidate.peer, candidate.cid, ask)
                 except (NetworkError, WireError) as error:
                     _log.info("attempt %d at peer %s failed: %s", attempt, candidate.peer, error)
                     last_reason = error
@@ -86,14 +96,16 @@ class Router:
         """
         async with AsyncExitStack() as stack:
             try:
-                answer = await self._attempt(stack, peer, cid, ask)
+                answer = await self._attempt(stack, self._open_named, peer, cid, ask)
             except (NetworkError, WireError) as error:
                 raise NodeUnavailable(str(error)) from error
             yield answer
 
-    async def _attempt(self, stack: AsyncExitStack, peer: PeerId, cid: InstanceId, ask: Ask) -> Answer:
+    async def _attempt(
+        self, stack: AsyncExitStack, open_stream: OpenStream, peer: PeerId, cid: InstanceId, ask: Ask
+    ) -> Answer:
         stack.enter_context(self._reservations.reserve((peer, ask.project, ask.model, cid)))
-        answer = await stack.enter_async_context(ask_peer(self._open_stream, peer, cid, ask))
+        answer = await stack.enter_async_context(ask_peer(open_stream, peer, cid, ask))
         await answer.prefetch()
         return answer
 
