@@ -74,6 +74,6 @@ class Questions:
 
 async def _read_hardware() -> HostInfoResponse:
     # Imported late: nobody may ever ask, and what reads a machine takes memory.
-    from aicn.upkeep import read_hardware  # noqa: PLC0415
+    from aicn.upkeep.hardware import read_hardware  # noqa: PLC0415
 
     return await read_hardware()

@@ -1,5 +1,6 @@
-"""What keeps a node in shape: what machine it runs on, and how it comes to a newer release."""
+"""What keeps a node in shape: `hardware` tells what machine it runs on, `upgrade` brings newer releases.
 
-from aicn.upkeep.hardware import read_hardware
+Nothing is loaded here: the supervisor of upgrades does without all that reading a machine takes.
+"""
 
-__all__ = ["read_hardware"]
+__all__: list[str] = []

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from aicn.upkeep import read_hardware
 from aicn.upkeep.disks import read_disks
+from aicn.upkeep.hardware import read_hardware
 from aicn.upkeep.processors import read_memory, read_processors
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compares with /proc")
