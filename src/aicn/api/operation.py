@@ -93,6 +93,7 @@ FILE = Failure(500, Code.INTERNAL, "the configuration file cannot be written, so
 NO_COLLECTING = Failure(500, Code.UNSUPPORTED, "this node does not collect heartbeats (`App.PeersCollect.Enabled`)")
 BODY = (BAD_JSON, PARAMETER, SLOW, LARGE)
 
+NO_FORM = Failure(422, Code.PARAMETER, "the body is no form with files")
 
 ROUTED = (
     Failure(400, Code.PARAMETER, "a field that routes the request is missing or cannot be used"),
@@ -101,7 +102,7 @@ ROUTED = (
     LARGE,
     Failure(500, Code.TIMEOUT, "the model server is silent for too long"),
     Failure(500, Code.MODEL, "the node does not serve the model, or its model server failed"),
-    Failure(500, Code.BUFFER, "too much is under way on this node"),
+    Failure(503, Code.BUFFER, "this node holds as many requests and answers as it may; ask again in a moment"),
     Failure(500, Code.PROXY, "nobody who serves the model can be reached, or all that were tried failed"),
     Failure(500, Code.STREAM, "the node cannot be reached, or broke off"),
     INTERNAL,

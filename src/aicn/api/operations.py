@@ -23,6 +23,7 @@ from aicn.api.operation import (
     LISTED,
     MODEL,
     NO_COLLECTING,
+    NO_FORM,
     NODE,
     NUMBER,
     PROJECT,
@@ -123,7 +124,7 @@ OPERATIONS: Final = (
         request_type=FORM,
         answer=schemas.ImageAnswer,
         relays=True,
-        failures=CHOSEN,
+        failures=(NO_FORM, *CHOSEN),
     ),
     Operation(
         "POST",
@@ -137,7 +138,7 @@ OPERATIONS: Final = (
         request_type=FORM,
         answer=schemas.ImageAnswer,
         relays=True,
-        failures=ROUTED,
+        failures=(NO_FORM, *ROUTED),
     ),
     Operation(
         "GET",
