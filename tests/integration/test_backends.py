@@ -258,6 +258,36 @@ async def test_answer_before_the_upload_is_whole_ends_the_upload() -> None:
         await left.wait()
 
 
+async def test_caller_that_fails_and_is_cancelled_at_once_leaves_no_connection() -> None:
+    """So a stream that is reset ends: the write fails, and the watch over the stream cancels in the same moment."""
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        try:
+            while await reader.read(65_536):
+                pass
+        finally:
+            gone.set()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"all of it"
+
+    async with serving(serve) as (server, client):
+
+        async def fail() -> None:
+            async with client.exchange("POST", server.url, [], body()):
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                raise BackendBroken("the write failed")
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(fail())
+        await gone.wait()
+
+
 async def test_large_answer_waits_for_its_reader() -> None:
     sent = 0
 

@@ -142,12 +142,13 @@ class BackendClient:
                     self._rest(place, connection)
                     kept = True
             finally:
-                if uploading is not None:
-                    uploading.cancel()
-                    await asyncio.wait((uploading,))
+                # First what cannot be cancelled: a caller that leaves may be cancelled while it waits below.
                 if not kept:
                     self._open.discard(connection)
                     connection.abort()
+                if uploading is not None:
+                    uploading.cancel()
+                    await asyncio.wait((uploading,))
 
     async def close(self) -> None:
         """Close every connection. Idempotent."""
