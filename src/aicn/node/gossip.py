@@ -12,7 +12,7 @@ from aicn.p2p.rpc import Publish, Rpc
 from aicn.peers import HeartbeatInbox
 from aicn.registry import ModelRegistry
 from aicn.serving import GossipMail, GossipModels, GossipServer, NodeFacts
-from aicn.telemetry import Observer
+from aicn.telemetry import Metrics, Observer, metrics
 from aicn.wire.messages import HostInfoResponse
 
 
@@ -65,6 +65,11 @@ class Questions:
     def receive(self, gossip: GossipMessage) -> None:
         """Take in any message of the topic; a `GossipHandler`."""
         self._mail.receive(gossip)
+
+    def count_in(self, counted: Metrics) -> None:
+        """Have `counted` read what has become of questions and replies."""
+        counted.read(metrics.QUESTIONS, lambda: [((how.value,), n) for how, n in self.server.outcomes.items()])
+        counted.read(metrics.REPLIES, lambda: [((how.value,), n) for how, n in self.rpc.outcomes.items()])
 
     async def drain(self) -> None:
         """Ask nothing any more, and let the questions of others end, for a moment."""

@@ -141,6 +141,7 @@ class Node:
             clock=self._clock,
             observer=self._records.observer,
         )
+        self._questions.count_in(self._records.counted)
         self.host.on_gossip(self._questions.receive)
         self.host.on_event(self._event)
         self.api = self._build_api()

@@ -58,7 +58,7 @@ class Rpc:
     """Asks other nodes and takes in their replies. Use from one event loop.
 
     Attributes:
-        outcomes: how many messages ended in each way, for metrics.
+        outcomes: how many replies ended in each way, for metrics; `NOT_ASKED` is none.
     """
 
     def __init__(
@@ -158,7 +158,8 @@ class Rpc:
             What became of it; with `NOT_ASKED` it may be a question of another node.
         """
         outcome = self._receive(message, source)
-        self.outcomes[outcome] += 1
+        if outcome is not ReplyOutcome.NOT_ASKED:
+            self.outcomes[outcome] += 1
         return outcome
 
     def _receive(self, message: Message, source: PeerId) -> ReplyOutcome:

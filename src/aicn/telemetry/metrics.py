@@ -114,6 +114,18 @@ MODELS: Final = Metric("aicn_models_registered", MetricKind.GAUGE, "Instances of
 GOSSIP: Final = Metric(
     "aicn_gossip_messages_total", MetricKind.COUNTER, "Gossip messages received, by what became of them.", ("outcome",)
 )
+QUESTIONS: Final = Metric(
+    "aicn_gossip_questions_total",
+    MetricKind.COUNTER,
+    "Questions of other nodes over gossip, by what became of them.",
+    ("outcome",),
+)
+REPLIES: Final = Metric(
+    "aicn_gossip_replies_total",
+    MetricKind.COUNTER,
+    "Replies to questions of this node over gossip, by what became of them.",
+    ("outcome",),
+)
 PUBLISHED: Final = Metric("aicn_gossip_published_total", MetricKind.COUNTER, "Gossip messages sent.")
 DIALS: Final = Metric("aicn_dials_total", MetricKind.COUNTER, "Dials of this node's own accord.", ("result",))
 LOOP_LAG: Final = Metric(

@@ -142,6 +142,7 @@ async def test_same_reply_twice_harms_nothing(network: Network) -> None:
 async def test_what_was_not_asked_is_none_of_its_replies(network: Network) -> None:
     question = await Network().ask()
     assert network.hear(question) is ReplyOutcome.NOT_ASKED
+    assert not network.rpc.outcomes, "it is no reply to be counted"
 
 
 async def test_error_reply_carries_code_and_message(network: Network) -> None:
