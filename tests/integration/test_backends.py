@@ -258,6 +258,62 @@ async def test_answer_before_the_upload_is_whole_ends_the_upload() -> None:
         await left.wait()
 
 
+@pytest.mark.parametrize(("status", "stops"), [(413, True), (200, False)])
+async def test_refusal_stops_the_upload_and_success_does_not(status: int, *, stops: bool) -> None:
+    """A model server may answer while it reads; what it refuses is not worth the rest of the upload."""
+    seen = bytearray()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _head(reader)
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n" % status)
+        while not seen.endswith(b"0\r\n\r\n"):
+            seen.extend(await reader.readexactly(1))
+        writer.write(b"ok")
+
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    ended = ""
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal ended
+        try:
+            yield b"one"
+            asked.set()
+            await go_on.wait()
+            yield b"two"
+            ended = "whole"
+        except asyncio.CancelledError:
+            ended = "stopped"
+            raise
+
+    async with serving(serve) as (server, client), client.exchange("POST", server.url, [], body()) as reply:
+        await asked.wait()
+        assert reply.status == status
+        if stops:
+            await until(lambda: ended == "stopped")
+        else:
+            go_on.set()
+            assert await reply.read_some() == b"ok"
+            assert (ended, bytes(seen)) == ("whole", b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
+
+
+async def test_server_that_takes_an_upload_is_not_silent() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"0\r\n\r\n")
+        writer.write(OK)
+        await reader.read()
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            yield b"part"
+
+    async with (
+        serving(serve, idle_timeout_s=0.4) as (server, client),
+        client.exchange("POST", server.url, [], body()) as reply,
+    ):
+        assert await reply.read_some() == b"ok"
+
+
 async def test_caller_that_fails_and_is_cancelled_at_once_leaves_no_connection() -> None:
     """So a stream that is reset ends: the write fails, and the watch over the stream cancels in the same moment."""
     gone = asyncio.Event()

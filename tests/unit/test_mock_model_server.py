@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
+from support.drawing import draw, size_of
 from support.mock_model_server import DONE, MockModelServer, Plan
 
 STREAM = {"model": "m", "stream": True, "messages": []}
@@ -85,3 +88,49 @@ async def test_it_can_be_restarted_on_the_same_port() -> None:
         assert server.url == url
         async with session.get(url) as answer:
             assert answer.status == 200
+
+
+async def test_it_draws_real_images_and_serves_them() -> None:
+    ask = {"prompt": "a cat", "n": 2, "size": "31x17", "response_format": "url"}
+    async with MockModelServer() as server, aiohttp.ClientSession() as session:
+        async with session.post(server.image_url, json=ask) as answer:
+            urls = [one["url"] for one in (await answer.json())["data"]]
+        images = []
+        for url in urls:
+            async with session.get(url) as image:
+                assert image.content_type == "image/png"
+                images.append(await image.read())
+        async with session.post(server.image_url, json={}) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (400, 4_001)
+    assert [size_of(image) for image in images] == [(31, 17), (31, 17)]
+    assert images[0] != images[1]
+
+
+def test_a_damaged_image_is_told() -> None:
+    png = draw("a cat")
+    for damaged in (png[:-1], png[8:], png.replace(b"IDAT", b"IDaT"), png[:60] + b"\x00" + png[61:]):
+        with pytest.raises(ValueError, match=r".+"):
+            size_of(damaged)
+
+
+async def test_it_gives_back_the_image_it_gets() -> None:
+    form = aiohttp.FormData({"prompt": "a hat", "n": "1"})
+    form.add_field("image", draw("a cat"), filename="cat.png")
+    async with MockModelServer() as server, aiohttp.ClientSession() as session:
+        async with session.post(server.edit_url, data=form) as answer:
+            (one,) = (await answer.json())["data"]
+    assert (base64.b64decode(one["b64_json"]), one["revised_prompt"]) == (draw("a cat"), "a hat")
+
+
+async def test_it_answers_without_reading() -> None:
+    never = asyncio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"part"
+        await never.wait()
+
+    plan = Plan(status=413, body=b"{}", before_body=True)
+    async with MockModelServer(plan) as server, aiohttp.ClientSession() as session:
+        async with session.post(server.edit_url, data=parts()) as answer:
+            assert answer.status == 413
+        assert server.seen[0].body == b""
