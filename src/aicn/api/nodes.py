@@ -61,9 +61,8 @@ class NodeRoutes:
         """POST peer."""
         node = await _read_node(caller)
         if node == self._own_id:
-            # As GET id, field for field.
-            return _identity(node, self._facts.identity(), agent=False)
-        return _identity(node, await self._ask(caller, node, PeerIdentityRequest(), PeerIdentityResponse), agent=True)
+            return _identity(node, self._facts.identity())
+        return _identity(node, await self._ask(caller, node, PeerIdentityRequest(), PeerIdentityResponse))
 
     async def host_info(self, caller: Caller) -> Any:
         """POST host/info."""
@@ -105,11 +104,11 @@ async def _read_node(caller: Caller) -> PeerId:
         raise parameter(f"invalid node_id: {error}") from error
 
 
-def _identity(node: PeerId, told: PeerIdentityResponse, *, agent: bool) -> dict[str, Any]:
+def _identity(node: PeerId, told: PeerIdentityResponse) -> dict[str, Any]:
+    """Return the fields of GET id; the reference tells no more of another node either."""
     return {
         "peer_id": node,
         "protocol_version": told.protocol_version,
-        **({"agent_version": told.agent_version} if agent and told.agent_version else {}),
         "addresses": told.listen_addrs,
         "protocols": told.protocols,
     }

@@ -203,8 +203,7 @@ class Node:
         started.push_async_callback(self._loopback.close)
         await self.host.start()
         started.push_async_callback(self.host.close)
-        started.push_async_callback(self._questions.drain)
-        started.push_async_callback(self._serving.drain)
+        started.push_async_callback(self._drain)
         started.push_async_callback(background.stop)
         background.spawn("heartbeats", self._announcer.run(), self._announcer.stop)
         background.spawn("known peers", known_peers.run(), known_peers.stop)
@@ -271,6 +270,10 @@ class Node:
             clock=self._clock,
         )
         await upgrader.run()
+
+    async def _drain(self) -> None:
+        """Give the requests of other nodes, on streams and over gossip, the same moment to end."""
+        await asyncio.gather(self._serving.drain(), self._questions.drain())
 
     async def _open_stream(self, peer: PeerId, first: bytes) -> Stream:
         if peer == self.host.peer_id:
