@@ -7,8 +7,11 @@ import json
 import re
 from pathlib import Path
 
+import aiohttp
+
 from aicn.store import Store
 from support.command_line import aicn, refused
+from support.mock_model_server import MockModelServer
 from support.processes import NodeProcess, Nodes
 
 
@@ -43,6 +46,28 @@ def check(worker: NodeProcess, entry: NodeProcess) -> None:
     )
     assert (told["name"], told["entries"], told["shown"][0]["key"]) == ("known-peers", 1, entry.peer)
     assert told["shown"][0]["value"]["addrs"] == [f"/ip4/127.0.0.1/tcp/{entry.p2p_port}"]
+
+
+async def test_the_history_of_a_node(tmp_path: Path) -> None:
+    async with MockModelServer() as server, Nodes(tmp_path) as nodes:
+        entry = await nodes.input()
+        worker = await nodes.worker(entry, models=[("P", "m", server.chat_url)])
+        await nodes.until_seen(entry, "P", "m", worker)
+        chat = {"project": "P", "model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{entry.api}/chat/completion/proxy", json=chat) as answer,
+        ):
+            assert answer.status == 200
+        words = ("tool", "db", entry.config_path, "show", "history")
+        async with asyncio.timeout(30):
+            while not (line := aicn(*words, cwd=entry.folder).stdout):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.1)
+        assert re.match(
+            rf"1  id=1  at_unix_ms=20\d\d-.*T.*\+00:00  side=input  .*model=m  .*peer={worker.peer}  ", line
+        )
+        told = json.loads(aicn(*words, "--json", cwd=entry.folder).stdout)
+    assert (told["entries"], told["shown"][0]["value"]["prompt_tokens"]) == (1, 3)
 
 
 async def test_what_peers_wrote_cannot_play_with_the_terminal(tmp_path: Path) -> None:
