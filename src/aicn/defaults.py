@@ -472,6 +472,9 @@ EDIT_ANSWER_HELD_MAX_BYTES: Final = 1_048_576
 HELD_MAX_BYTES: Final = 268_435_456
 """256 MiB for the bodies and answers of all requests together: four of the largest answers at once."""
 
+HELD_UNCOUNTED_BYTES: Final = 65_536
+"""Of each request so much is not counted, so that large ones never keep small ones out; 256 MiB on all connections."""
+
 HTTP_PROXY_PROTOCOL: Final = "/proxy-example/0.0.1"
 """Stream protocol of the reference's HTTP proxy: one request, one answer."""
 

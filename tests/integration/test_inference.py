@@ -181,14 +181,22 @@ async def test_request_that_cannot_be_understood_is_no_use(setup: Setup) -> None
 # --- what may be held -------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "HELD_UNCOUNTED_BYTES", 1_000)
+
+
+@pytest.mark.usefixtures("all_counted")
 async def test_body_that_finds_no_room_is_refused_until_there_is_some(setup: Setup) -> None:
     setup.model.plan = Plan(hang=True)
     first = asyncio.create_task(setup.chat(prompt="x" * 70_000))
     await setup.model.next_request()
-    assert 70_000 < setup.budget.held_bytes < BUDGET_BYTES
+    assert 69_000 < setup.budget.held_bytes < BUDGET_BYTES
     status, body = await setup.chat(prompt="x" * 40_000)
     assert (status, json.loads(body)["code"]) == (503, 1009)
     assert len(setup.model.seen) == 1
+    setup.model.plan = Plan(body=b"{}")
+    assert await setup.chat(prompt="small") == (200, b"{}")
     first.cancel()
     await asyncio.wait([first])
     await until(lambda: setup.budget.held_bytes == 0)
@@ -196,8 +204,9 @@ async def test_body_that_finds_no_room_is_refused_until_there_is_some(setup: Set
     assert (await setup.chat(prompt="x" * 40_000))[0] == 200
 
 
+@pytest.mark.usefixtures("all_counted")
 async def test_answer_that_finds_no_room_is_an_error(setup: Setup) -> None:
-    setup.model.plan = Plan(body=b'{"a": "%s"}' % (b"x" * BUDGET_BYTES))
+    setup.model.plan = Plan(body=b'{"a": "%s"}' % (b"x" * 2 * BUDGET_BYTES))
     status, body = await setup.chat()
     assert (status, json.loads(body)["code"]) == (503, 1009)
     assert (await setup.uses.only()).ends == [(Outcome.REFUSED, 503)]

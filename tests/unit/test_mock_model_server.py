@@ -116,9 +116,12 @@ def test_a_damaged_image_is_told() -> None:
 async def test_it_gives_back_the_image_it_gets() -> None:
     form = aiohttp.FormData({"prompt": "a hat", "n": "1"})
     form.add_field("image", draw("a cat"), filename="cat.png")
-    async with MockModelServer() as server, aiohttp.ClientSession() as session:
-        async with session.post(server.edit_url, data=form) as answer:
-            (one,) = (await answer.json())["data"]
+    async with (
+        MockModelServer() as server,
+        aiohttp.ClientSession() as session,
+        session.post(server.edit_url, data=form) as answer,
+    ):
+        (one,) = (await answer.json())["data"]
     assert (base64.b64decode(one["b64_json"]), one["revised_prompt"]) == (draw("a cat"), "a hat")
 
 

@@ -37,6 +37,7 @@ class Caller:
         self._send = send
         self._budget = budget
         self._held_bytes = 0
+        self._counted_bytes = 0
         self.status: int | None = None
         self._sending_since_s: float | None = None
         self._upload_over: asyncio.Event | None = None
@@ -58,15 +59,17 @@ class Caller:
         Raises:
             ApiError: all requests together hold too much.
         """
-        if self._budget is not None:
-            self._budget.take(size_bytes)
-            self._held_bytes += size_bytes
+        self._held_bytes += size_bytes
+        more_bytes = self._held_bytes - defaults.HELD_UNCOUNTED_BYTES - self._counted_bytes
+        if self._budget is not None and more_bytes > 0:
+            self._budget.take(more_bytes)
+            self._counted_bytes += more_bytes
 
     def release(self) -> None:
         """The request is over: nothing is held for it any more. Idempotent."""
-        if self._budget is not None:
-            self._budget.give_back(self._held_bytes)
-            self._held_bytes = 0
+        if self._budget is not None and self._counted_bytes:
+            self._budget.give_back(self._counted_bytes)
+            self._counted_bytes = 0
 
     async def read_body(self, max_bytes: int = defaults.JSON_BODY_MAX_BYTES) -> bytes:
         """Return the whole request body.

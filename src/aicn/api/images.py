@@ -15,6 +15,9 @@ from aicn.routing import Ask
 
 _QUERY_MAX_FIELDS: Final = 100
 
+_PASSED_HEADERS: Final = frozenset({b"content-type", b"content-encoding"})
+"""What the model server must know of a form, whose boundary is in the first."""
+
 
 class ImageGenerationEndpoint(JsonInferenceEndpoint):
     """Images by words: JSON in, JSON out, with URLs or with the images themselves in base64."""
@@ -37,14 +40,15 @@ class ImageEditEndpoint(InferenceEndpoint):
         project, model, peer = self.target(
             params.get("project", ""), params.get("model", ""), params.get("node_id", "")
         )
-        content_type = next((value for name, value in caller.scope["headers"] if name == b"content-type"), b"")
+        headers = tuple(pair for pair in caller.scope["headers"] if pair[0] in _PASSED_HEADERS)
+        content_type = next((value for name, value in headers if name == b"content-type"), b"")
         if content_type.partition(b";")[0].strip().lower() != b"multipart/form-data":
             raise ApiError(Code.PARAMETER, "the body is no form with files; send it as multipart/form-data", 422)
         ask = Ask(
             project,
             model,
             await caller.read_upload(),
-            headers=((b"content-type", content_type),),
+            headers=headers,
             kind=ModelKind.IMAGE_EDIT,
             first_byte_timeout_s=defaults.IMAGE_FIRST_BYTE_TIMEOUT_S,
         )
