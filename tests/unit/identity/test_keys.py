@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from aicn.errors import IdentityError
+from aicn.errors import AddressError, IdentityError
 from aicn.identity import PreSharedKey, PrivateKey, PublicKey, create_key_file, load_key_file
+from aicn.ids import PeerId
 
 KNOWN_PRIVATE = "CAISINAckM6QODvCrez5I0Q3RZyo9PeV4jDeB1L71AHnSU/H"
 KNOWN_PUBLIC = "CAISIQNbA9ZWCwFM7X/eTUUBvwSRzTurMLkb9jg38wn5IRL4BQ=="
@@ -68,6 +69,25 @@ def test_what_is_no_base64_is_refused(text: str) -> None:
 def test_what_is_no_public_key_is_refused(data: bytes) -> None:
     with pytest.raises(IdentityError):
         PublicKey.from_protobuf(data)
+
+
+def test_peer_id_gives_the_key_it_is_made_of() -> None:
+    key = PrivateKey.generate().public
+    assert PublicKey.from_peer_id(key.peer_id) == key
+
+
+@pytest.mark.parametrize(
+    ("peer", "error"),
+    [
+        ("", AddressError),
+        ("not a peer", AddressError),
+        ("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N", IdentityError),  # the hash of an RSA key
+        ("12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA", IdentityError),  # Ed25519, inline as ours
+    ],
+)
+def test_peer_id_of_another_network_gives_none(peer: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        PublicKey.from_peer_id(PeerId(peer))
 
 
 def test_key_file_is_made_once_and_read_back(tmp_path: Path) -> None:
