@@ -97,7 +97,7 @@ async def test_failures_by_kind(tmp_path: Path) -> None:
             Plan(die_after=1),
             Plan(hang=True),
         ]
-        words = (server.chat_url, "--model", "m", "-n", "7", "-c", "1", "-t", "0.5")
+        words = (server.chat_url, "--model", "m", "-n", "7", "-c", "1", "-t", "2")
         status, facts = await measured(*words, cwd=tmp_path)
         assert (status, facts["ok"], facts["failed"]) == (1, 1, 6)
         assert {kind: each["count"] for kind, each in facts["failures"].items()} == {

@@ -16,7 +16,7 @@ from support.hosts import HostMaker
 
 PING = "/ipfs/ping/1.0.0"
 
-PingerOf = Callable[[Callable[[Stream], Awaitable[None]]], Awaitable[Pinger]]
+PingerOf = Callable[..., Awaitable[Pinger]]
 
 
 @pytest_asyncio.fixture
@@ -24,12 +24,12 @@ async def pinger_of() -> AsyncIterator[PingerOf]:
     """Return what makes a pinger of a peer that serves the protocol with that handler."""
     maker = HostMaker("memory")
 
-    async def make(handler: Callable[[Stream], Awaitable[None]]) -> Pinger:
+    async def make(handler: Callable[[Stream], Awaitable[None]], *, timeout_s: float = 10.0) -> Pinger:
         peer, ours = maker.make(stream_protocols=(PING,)), maker.make()
         peer.host.on_stream(PING, handler)
         await peer.host.start()
         await ours.host.start()
-        return Pinger(ours.host, peer.addr, timeout_s=0.3)
+        return Pinger(ours.host, peer.addr, timeout_s=timeout_s)
 
     yield make
     await maker.close()
@@ -86,9 +86,9 @@ async def test_silence_is_a_loss_and_its_late_answer_is_not_taken_for_the_next(p
             await late.wait()
         await stream.write(data)
 
-    pinger, results = await pinger_of(serve), RoundTrips()
+    pinger, results = await pinger_of(serve, timeout_s=1.0), RoundTrips()
     assert await ping_once(pinger, results) is None
-    assert results.reason == "no answer within 0.3 s"
+    assert results.reason == "no answer within 1 s"
     late.set()
     assert await ping_once(pinger, results) is not None
     assert (results.sent, results.answered, results.lost_percent) == (2, 1, 50.0)
