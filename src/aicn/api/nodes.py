@@ -62,7 +62,9 @@ class NodeRoutes:
         node = await _read_node(caller)
         if node == self._own_id:
             return _identity(node, self._facts.identity())
-        return _identity(node, await self._ask(caller, node, PeerIdentityRequest(), PeerIdentityResponse))
+        told = await self._ask(caller, node, PeerIdentityRequest(), PeerIdentityResponse)
+        agent = {"agent_version": told.agent_version} if told.agent_version else {}
+        return _identity(node, told) | agent
 
     async def host_info(self, caller: Caller) -> Any:
         """POST host/info."""
@@ -105,7 +107,7 @@ async def _read_node(caller: Caller) -> PeerId:
 
 
 def _identity(node: PeerId, told: PeerIdentityResponse) -> dict[str, Any]:
-    """Return the fields of GET id; the reference tells no more of another node either."""
+    """Return the fields of GET id."""
     return {
         "peer_id": node,
         "protocol_version": told.protocol_version,

@@ -182,6 +182,7 @@ async def test_another_node(routes: Routes) -> None:
         {
             "peer_id": OTHER.public.peer_id,
             "protocol_version": "aicn/0.0.1",
+            "agent_version": "v1",
             "addresses": ["/ip4/127.0.0.1/tcp/1"],
             "protocols": ["/a/1"],
         },
