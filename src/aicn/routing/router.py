@@ -37,7 +37,8 @@ class Router:
     ) -> None:
         """Choose among `candidates`, count in `reservations`, speak over `open_stream`.
 
-        `open_named` opens the streams to peers that the client has named, where that differs.
+        `open_named` opens the streams to peers that the client has named and to those that are not connected, where
+        that differs: it may reach them on other ways, and take longer to find out that they are gone.
         """
         self._candidates = candidates
         self._reservations = reservations
@@ -65,8 +66,9 @@ class Router:
         last_reason: Exception | None = None
         for attempt, candidate in enumerate(chosen, start=1):
             async with AsyncExitStack() as stack:
+                open_stream = self._open_stream if candidate.connected else self._open_named
                 try:
-                    answer = await self._attempt(stack, self._open_stream, candidate.peer, candidate.cid, ask)
+                    answer = await self._attempt(stack, open_stream, candidate.peer, candidate.cid, ask)
                 except (NetworkError, WireError) as error:
                     _log.info("attempt %d at peer %s failed: %s", attempt, candidate.peer, error)
                     last_reason = error
