@@ -106,9 +106,6 @@ pub(crate) fn protocols(config: &Config, dht_server: bool) -> Vec<String> {
     if config.relay_service {
         names.push(relay::HOP_PROTOCOL_NAME.to_string());
     }
-    if config.hole_punching {
-        names.push(dcutr::PROTOCOL_NAME.to_string());
-    }
     names.extend(config.stream_protocols.iter().cloned());
     names.sort();
     names.dedup();

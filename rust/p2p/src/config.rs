@@ -13,7 +13,7 @@ pub enum RoutingMode {
     Server,
     /// Server while AutoNAT says that this host is public, else client.
     Auto,
-    /// Client that does not join by itself: no bootstrap.
+    /// Client that does not join by itself: it asks nobody before its user asks for something.
     None,
 }
 

@@ -58,6 +58,10 @@ pub(crate) fn build(own: PeerId, name: StreamProtocol, mode: RoutingMode) -> Beh
         .set_provider_publication_interval(Some(ANNOUNCE_EVERY))
         .set_provider_record_ttl(Some(BELIEVED_FOR))
         .set_periodic_bootstrap_interval((mode != RoutingMode::None).then_some(BOOTSTRAP_EVERY));
+    if mode == RoutingMode::None {
+        // A peer in the table begins a bootstrap: there is none until somebody asks for something.
+        config.set_kbucket_inserts(kad::BucketInserts::Manual);
+    }
     let store = MemoryStoreConfig {
         max_providers_per_key: MAX_PROVIDERS_PER_KEY,
         max_provided_keys: MAX_PROVIDED_KEYS,

@@ -219,13 +219,16 @@ impl Driver {
                 self.wake_merged();
             }
             Command::Provide { key, reply } => {
+                self.join_dht();
                 self.discovery.provide(&mut self.swarm.behaviour_mut().kad, key, reply);
             }
             Command::FindProviders { key, limit, timeout, reply } => {
+                self.join_dht();
                 let kad = &mut self.swarm.behaviour_mut().kad;
                 self.discovery.find_providers(kad, key, limit, timeout, reply);
             }
             Command::FindPeer { peer, timeout, reply } => {
+                self.join_dht();
                 self.discovery.find_peer(&mut self.swarm.behaviour_mut().kad, peer, timeout, reply);
             }
             Command::Close { reply } => return ControlFlow::Break(reply),

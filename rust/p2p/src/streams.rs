@@ -113,9 +113,13 @@ impl Behaviour {
             self.actions.push_back(ToSwarm::GenerateEvent(Event::Merged(peer)));
             return Err(ConnectionDenied::new(AlreadyConnected));
         }
+        Ok(self.accept(id, peer, relayed))
+    }
+
+    fn accept(&mut self, id: ConnectionId, peer: PeerId, relayed: bool) -> Handler {
         let live = Arc::new(LiveStreams::default());
         self.fresh.insert(id, live.clone());
-        Ok(Handler::new(peer, relayed, self.protocols.clone(), self.inbound.clone(), live))
+        Handler::new(peer, relayed, self.protocols.clone(), self.inbound.clone(), live)
     }
 
     fn on_established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
@@ -202,8 +206,13 @@ impl NetworkBehaviour for Behaviour {
         peer: PeerId,
         addr: &Multiaddr,
         role: Endpoint,
-        _: PortUse,
+        port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        // Only AutoNAT asks for a port of its own, to find out whether a peer can be dialled. It can: a connection that
+        // is refused here would say the contrary. If it is superfluous it gives way instead.
+        if port_use == PortUse::New {
+            return Ok(self.accept(id, peer, relayed(addr)));
+        }
         self.handler(id, peer, relayed(addr), role == Endpoint::Dialer)
     }
 

@@ -5,6 +5,7 @@ use libp2p::{Multiaddr, PeerId, core::ConnectedPoint, identify, ping, swarm::Con
 use super::Driver;
 use crate::{
     address_book::{dialable, is_loopback},
+    config::RoutingMode,
     event::{Connection, Direction, Event, PeerIdentity},
     handle::answer,
     streams::dialled,
@@ -105,13 +106,25 @@ impl Driver {
         tables.book.add(peer, addrs.iter().rev().cloned());
         let news = tables.identities.insert(peer, identity.clone()).as_ref() != Some(&identity);
         drop(tables);
-        if identity.protocols.contains(&self.config.kad_protocol) {
+        if self.config.routing_mode != RoutingMode::None && identity.protocols.contains(&self.config.kad_protocol) {
             for addr in addrs {
                 self.swarm.behaviour_mut().kad.add_address(&peer, addr);
             }
         }
         if news {
             self.events.send(Event::Identified(identity));
+        }
+    }
+
+    /// Let the DHT know of the connected peers that serve it, if it has not been told when they came.
+    pub(super) fn join_dht(&mut self) {
+        if self.config.routing_mode != RoutingMode::None {
+            return;
+        }
+        let tables = self.snapshot.read();
+        let servers = tables.identities.values().filter(|who| who.protocols.contains(&self.config.kad_protocol));
+        for (who, addr) in servers.flat_map(|who| who.listen_addrs.iter().map(move |addr| (who, addr))) {
+            self.swarm.behaviour_mut().kad.add_address(&who.peer, addr.clone());
         }
     }
 
