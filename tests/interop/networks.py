@@ -64,8 +64,8 @@ def projects(server: MockModelServer) -> list[dict[str, Any]]:
     ]
 
 
-async def joined(go: Oracle, node: NodeProcess) -> None:
-    """Wait until a Go peer and a node hear each other's gossip."""
+async def joined(go: Oracle, node: NodeProcess | Oracle) -> None:
+    """Wait until a Go peer knows that a node or another Go peer wants its gossip."""
     if node.peer not in await go.topic_peers():
         await go.event("subscribed", peer=node.peer)
 
