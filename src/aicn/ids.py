@@ -41,7 +41,7 @@ def fits(registered: ModelKind, asked: ModelKind) -> bool:
 
     Chat is what a registration says that says nothing: the network has image models registered so, and they work.
     """
-    return registered in {asked, ModelKind.CHAT}
+    return registered is asked or registered is ModelKind.CHAT
 
 
 _UNPRINTABLE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})

@@ -392,6 +392,7 @@ async def test_peer_that_is_not_told_gets_what_it_asks_for(setup: Setup) -> None
     """As in the reference, where the model server is the one to say no."""
     await answer(await _ask_by_path(setup, b"/api/v0/chat/completion"))
     assert len(setup.model.seen) == 1
+    assert (await setup.uses.only()).begun[0] == ModelKind.CHAT
 
 
 # --- answers before the end of a request ------------------------------------------------------------------

@@ -29,7 +29,7 @@ from aicn.errors import (
     TruncatedFrame,
     WrongKind,
 )
-from aicn.ids import PeerId, fits
+from aicn.ids import fits
 from aicn.p2p.host import Stream
 from aicn.registry import Model, ModelRegistry
 from aicn.telemetry import NoObserver, Observer, Outcome, Side, Use, outcome_of
@@ -122,11 +122,13 @@ class ChatProxyServer:
             query = split_model_query(head.target)
             model = self._registry.find(query.project, query.model, query.cid)
             asked = kind_of_path(query.path)
+            kind = model.kind if asked is None else asked
             # A peer that is not told gets what it asks for, as it always did: the model server says no.
-            if exchange.told and asked is not None and not fits(model.kind, asked):
+            if not fits(model.kind, kind) and exchange.told:
                 raise WrongKind(f"model {model.model!r} of project {model.project!r} does something else")
             with self._registry.in_flight.reserve(model):
-                await self._observed(exchange, head, model, query.rest, stream.peer)
+                use = self._observer.begin(Side.WORKER, kind, model.project, model.model, model.cid, None, stream.peer)
+                await self._observed(use, exchange, head, model, query.rest)
             await exchange.take_leftover()
         except (StreamReset, TruncatedFrame):
             _log.debug("peer %s cancelled its request", stream.peer)
@@ -135,11 +137,7 @@ class ChatProxyServer:
             _log.info("request of peer %s failed: %s", stream.peer, error)
             await exchange.refuse(error)
 
-    async def _observed(
-        self, exchange: _Exchange, head: RequestHead, model: Model, query: bytes, caller: PeerId
-    ) -> None:
-        kind = kind_of_path(head.target.partition(b"?")[0]) or model.kind
-        use = self._observer.begin(Side.WORKER, kind, model.project, model.model, model.cid, None, caller)
+    async def _observed(self, use: Use, exchange: _Exchange, head: RequestHead, model: Model, query: bytes) -> None:
         outcome = Outcome.INTERNAL
         try:
             await self._forward(exchange, head, model, query, use)
