@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import pytest
@@ -83,6 +84,22 @@ async def dialled_back(go: Oracle, peer: PeerId, addr: bytes) -> tuple[int, int]
     assert response[0] == 1 << 3
     low, high = response[1] & 0x7F, response[2] if response[1] & 0x80 else 0
     return message[1], low | high << 7
+
+
+async def test_a_relay_that_is_being_dialled_is_no_hindrance_to_a_call_through_it(
+    start_host: HostStart, start_oracle: OracleStart
+) -> None:
+    """As at the start of a node, which dials its bootstrap peers while its user has it call somebody through one."""
+    relay, hidden = await start_oracle(psk=PSK, prefix="/relay", **RELAY), await start_oracle(psk=PSK, prefix="/hidden")
+    await hidden.connect(relay.addr)
+    await hidden.reserve(relay.addr)
+    circuit = Multiaddr(f"{relay.addr}/p2p-circuit/p2p/{hidden.peer}")
+    for _ in range(10):
+        ours = await start_host(psk=PSK, dht="client")
+        await asyncio.gather(ours.host.connect(relay.addr), ours.host.connect(circuit))
+        connection = ours.host.connection(hidden.peer)
+        assert connection is not None
+        assert connection.relayed
 
 
 async def test_a_go_peer_that_wants_to_punch_a_hole_is_answered(

@@ -17,7 +17,7 @@ from aicn import _native, defaults
 from aicn.errors import AicnError, CorePanicked, HostClosed, NetworkTimeout
 from aicn.identity import PrivateKey
 from aicn.ids import Multiaddr, PeerId
-from aicn.multiaddr import parse, parse_peer_id
+from aicn.multiaddr import parse, parse_peer_id, peer_of
 from aicn.p2p import native_values
 from aicn.p2p.host import (
     Connection,
@@ -308,6 +308,11 @@ class NativeHost:
         """Dial `addr`; return at once if that peer is connected."""
         parse(addr)
         wait_s = self._config.dial_timeout_s if timeout_s is None else timeout_s
+        relay, circuit, _ = addr.partition("/p2p-circuit")
+        peer = peer_of(addr)
+        if circuit and peer_of(Multiaddr(relay)) is not None and (peer is None or self.connection(peer) is None):
+            # A call through a relay fails while another part dials the relay: that dial is waited for.
+            await self.connect(Multiaddr(relay), timeout_s=wait_s)
         return PeerId(await self.operation(lambda op: self._running.connect(op, addr, wait_s)))
 
     async def disconnect(self, peer: PeerId) -> None:
