@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -293,12 +294,22 @@ class Nodes:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return distinct loopback TCP ports that were free a moment ago."""
+    """Return distinct loopback TCP ports that were free a moment ago.
+
+    They lie below those that the system gives to outgoing connections: of them, many come and go at any moment.
+    """
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        while len(found) < count:
+            port = secrets.choice(_PORTS)
+            one = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
+
+
+_PORTS = range(10_000, 32_000)
 
 
 @contextlib.asynccontextmanager
