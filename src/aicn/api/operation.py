@@ -80,6 +80,12 @@ class Operation:
         return "_".join([self.method.lower(), *words])
 
 
+def _told(listed: tuple[Failure, ...]) -> tuple[Failure, ...]:
+    """Return `listed` and every other code: an error of the node that is asked comes with its own."""
+    known = {one.code for one in listed if one.status == 500}  # noqa: PLR2004
+    return (*listed, *(Failure(500, code, "the node that was asked says so") for code in Code if code not in known))
+
+
 NOT_FROM_THERE = Failure(
     403, Code.PERMISSION, "the caller is not on the node's machine and the route is not open, or another site's page"
 )
@@ -95,26 +101,30 @@ BODY = (BAD_JSON, PARAMETER, SLOW, LARGE)
 
 NO_FORM = Failure(422, Code.PARAMETER, "the body is no form with files")
 
-ROUTED = (
-    Failure(400, Code.PARAMETER, "a field that routes the request is missing or cannot be used"),
-    Failure(400, Code.PARSE, "the body, or its part that routes the request, cannot be read"),
-    SLOW,
-    LARGE,
-    Failure(500, Code.TIMEOUT, "the model server is silent for too long"),
-    Failure(500, Code.MODEL, "the node does not serve the model, or its model server failed"),
-    Failure(503, Code.BUFFER, "this node holds as many requests and answers as it may; ask again in a moment"),
-    Failure(500, Code.PROXY, "nobody who serves the model can be reached, or all that were tried failed"),
-    Failure(500, Code.STREAM, "the node cannot be reached, or broke off"),
-    INTERNAL,
+ROUTED = _told(
+    (
+        Failure(400, Code.PARAMETER, "a field that routes the request is missing or cannot be used"),
+        Failure(400, Code.PARSE, "the body, or its part that routes the request, cannot be read"),
+        SLOW,
+        LARGE,
+        Failure(500, Code.TIMEOUT, "the model server is silent for too long"),
+        Failure(500, Code.MODEL, "the node does not serve the model, or its model server failed"),
+        Failure(503, Code.BUFFER, "this node holds as many requests and answers as it may; ask again in a moment"),
+        Failure(500, Code.PROXY, "nobody who serves the model can be reached, or all that were tried failed"),
+        Failure(500, Code.STREAM, "the node cannot be reached, or broke off"),
+        INTERNAL,
+    )
 )
 CHOSEN = (Failure(400, Code.UNSUPPORTED, "this node collects no heartbeats, so it knows nobody to ask"), *ROUTED)
-ASKED = (
-    *BODY,
-    Failure(500, Code.TIMEOUT, "the node does not answer in time"),
-    Failure(500, Code.PROTOBUF, "the node's answer cannot be read"),
-    Failure(500, Code.DECRYPT, "the node's answer cannot be opened"),
-    Failure(500, Code.STREAM, "the node cannot be reached, or broke off"),
-    INTERNAL,
+ASKED = _told(
+    (
+        *BODY,
+        Failure(500, Code.TIMEOUT, "the node does not answer in time"),
+        Failure(500, Code.PROTOBUF, "the node's answer cannot be read"),
+        Failure(500, Code.DECRYPT, "the node's answer cannot be opened"),
+        Failure(500, Code.STREAM, "the node cannot be reached, or broke off"),
+        INTERNAL,
+    )
 )
 NUMBER = Parameter(
     "number", "How many entries at most; 100 by default.", {"type": "integer", "minimum": 0, "maximum": 1_000_000}

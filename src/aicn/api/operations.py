@@ -258,7 +258,7 @@ OPERATIONS: Final = (
         request=schemas.NodeRequest,
         example=_THERE,
         answer=HostInfoResponse,
-        failures=(*ASKED, Failure(500, Code.HOST_INFO, "the hardware cannot be read")),
+        failures=ASKED,
     ),
     Operation(
         "GET",

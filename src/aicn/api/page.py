@@ -159,9 +159,8 @@ def _answers(responses: Json, schemas: Json) -> str:
                 f"<p><small>{_text(kind)}</small></p>{_fields(one['schema'], schemas, 0)}"
                 for kind, one in kinds.items()
             )
-        made.append(
-            f'<div class="answer"><b class="s{status[0]}">{_text(status.replace("default", "other"))}</b><div>{text}</div></div>'
-        )
+        name = status.replace("default", "other")
+        made.append(f'<div class="answer"><b class="s{status[0]}">{_text(name)}</b><div>{text}</div></div>')
     return "".join(made)
 
 
