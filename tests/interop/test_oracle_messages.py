@@ -12,6 +12,7 @@ from aicn.ids import PeerId
 from interop.conftest import OracleStart
 from interop.dialogue import DECRYPT_ERROR, MODEL_ERROR, Asks, Model
 from interop.heartbeats import read_heartbeat
+from interop.networks import joined
 from interop.oracle import Oracle
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "fixtures" / "golden-wire.json").read_text(encoding="utf-8"))
@@ -47,7 +48,8 @@ async def test_every_recorded_message_is_read_and_could_be_its_own(start_oracle:
 async def two(start_oracle: OracleStart) -> tuple[Oracle, Oracle]:
     one, other = await start_oracle(prefix="/one"), await start_oracle(prefix="/other")
     await one.connect(other.addr)
-    await one.event("subscribed", peer=other.peer)
+    await joined(one, other)
+    await joined(other, one)
     return one, other
 
 
