@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+import aiohttp
 import pytest
 
 from interop.oracle import Oracle
-from interop.oracle_build import OracleFailed
+from interop.waiting import eventually
 from support.mock_model_server import MockModelServer
 from support.processes import NodeProcess
 
@@ -70,9 +70,11 @@ async def joined(go: Oracle, node: NodeProcess | Oracle) -> None:
         await go.event("subscribed", peer=node.peer)
 
 
-def decoded(data: bytes) -> Any:
-    """Return the JSON of a body."""
-    try:
-        return json.loads(data)
-    except ValueError as error:
-        raise OracleFailed(f"no JSON: {data[:200]!r}") from error
+async def hears(node: NodeProcess, peer: str) -> None:
+    """Wait until a node knows that a peer wants its gossip."""
+
+    async def knows() -> bool:
+        async with aiohttp.ClientSession() as http, http.get(f"{node.api}/pubsub/peers") as answer:
+            return peer in await answer.json()
+
+    await eventually(f"{node.name} knows that {peer} listens", knows)

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from interop.dialogue import Asks, Model, Said
-from interop.networks import ALONE, Network, every_network, joined, one_network
+from interop.networks import ALONE, Network, every_network, hears, joined, one_network
 from interop.oracle import Oracle
 from interop.waiting import eventually
 from support.processes import NodeProcess, Nodes
@@ -82,6 +82,7 @@ async def meeting(
         entry = await nodes.input(router=network.router)
         await go.connect(entry.multiaddr)
         await joined(go, entry)
+        await hears(entry, go.peer)
         await go.offer(*MODELS)
         meeting = Meeting(entry, go, http)
 
@@ -238,6 +239,7 @@ async def test_a_reply_from_another_node_is_none(
     async with Oracle(oracle_binary, psk=network.psk, router=network.router, prefix=ALONE) as impostor:
         await impostor.connect(met.entry.multiaddr)
         await joined(impostor, met.entry)
+        await hears(met.entry, impostor.peer)
         if bare:
             await impostor.answer(Asks.HOST_INFO, code=1012, message="x", bare=True, overheard=True, as_asked=as_asked)
         else:

@@ -12,7 +12,7 @@ import pytest
 from aicn.ids import PeerId
 from interop.conftest import OracleStart
 from interop.dialogue import Asks, Model
-from interop.networks import EVERY, Network, joined, projects
+from interop.networks import EVERY, Network, hears, joined, projects
 from interop.waiting import eventually
 from support.mock_model_server import MockModelServer, completion
 from support.processes import Nodes
@@ -32,6 +32,7 @@ async def test_our_input_and_a_go_worker(tmp_path: Path, start_oracle: OracleSta
     async with Nodes(tmp_path, psk=net.psk_hex) as nodes, aiohttp.ClientSession() as http:
         entry = await nodes.input(router=net.router, bootstrap=[hub.addr], Routing=ROUTING)
         await joined(hub, entry)
+        await hears(entry, hub.peer)
         await joined(hub, hidden)
         await joined(hidden, hub)
 
@@ -69,6 +70,7 @@ async def test_a_go_input_and_our_worker(tmp_path: Path, start_oracle: OracleSta
         )
         await worker.start()
         await joined(hub, worker)
+        await hears(worker, hub.peer)
         await joined(hub, go)
         await joined(go, hub)
         messages = [{"role": "user", "content": b'"hi"'.hex()}]
