@@ -27,8 +27,11 @@ use tokio::{
 const LEASE: Duration = Duration::from_secs(60 * 60);
 /// Least time between two renewals, whatever a router grants.
 const MIN_RENEWAL: Duration = Duration::from_secs(1);
-/// How long after a router has refused, or was not there, it is asked again.
-const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+/// How long after a router has refused, or was not there, it is asked again: soon at first, for the search is one packet
+/// that may be lost, then twice as long each time.
+const FIRST_RETRY: Duration = Duration::from_secs(10);
+/// The longest of these times. A router that is replaced is found within it.
+const LAST_RETRY: Duration = Duration::from_secs(5 * 60);
 /// How long the leases may take to be returned at the end.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Ports that are asked for.
@@ -43,6 +46,16 @@ struct Settings {
     router: Option<Ipv4Addr>,
     ssdp: SocketAddr,
     lease: Duration,
+    first_retry: Duration,
+}
+
+/// A port that was refused.
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    /// When to ask again.
+    again_at: Instant,
+    /// How long that was after the last time.
+    pause: Duration,
 }
 
 /// How a port was lent.
@@ -79,7 +92,7 @@ pub(crate) struct PortMapping {
 impl PortMapping {
     /// Begin; nothing is asked for yet.
     pub(crate) fn start() -> Self {
-        Self::with(Settings { router: None, ssdp: SSDP, lease: LEASE })
+        Self::with(Settings { router: None, ssdp: SSDP, lease: LEASE, first_retry: FIRST_RETRY })
     }
 
     fn with(settings: Settings) -> Self {
@@ -90,7 +103,7 @@ impl PortMapping {
             wanted: wanted_ports,
             mapped: mapped_addrs,
             leases: BTreeMap::new(),
-            retry: BTreeMap::new(),
+            refused: BTreeMap::new(),
             upnp: None,
         };
         Self { wanted, mapped, task: tokio::spawn(mapper.run()) }
@@ -144,8 +157,7 @@ struct Mapper {
     wanted: watch::Receiver<BTreeSet<u16>>,
     mapped: watch::Sender<Vec<SocketAddrV4>>,
     leases: BTreeMap<u16, Lease>,
-    /// Ports that were refused, and when to ask again.
-    retry: BTreeMap<u16, Instant>,
+    refused: BTreeMap<u16, Refused>,
     /// The router that was found last.
     upnp: Option<upnp::Router>,
 }
@@ -154,7 +166,7 @@ impl Mapper {
     async fn run(mut self) {
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
-            self.retry.retain(|port, _| wanted.contains(port));
+            self.refused.retain(|port, _| wanted.contains(port));
             let gone: Vec<u16> = self.leases.keys().filter(|port| !wanted.contains(port)).copied().collect();
             for port in gone {
                 self.give_back(port).await;
@@ -163,7 +175,8 @@ impl Mapper {
                 self.see_to(port).await;
             }
             self.tell();
-            let next = self.leases.values().map(|lease| lease.renew_at).chain(self.retry.values().copied()).min();
+            let retries = self.refused.values().map(|refused| refused.again_at);
+            let next = self.leases.values().map(|lease| lease.renew_at).chain(retries).min();
             let timer = async {
                 match next {
                     Some(at) => sleep_until(at).await,
@@ -184,13 +197,14 @@ impl Mapper {
     async fn see_to(&mut self, port: u16) {
         let now = Instant::now();
         let held = self.leases.get(&port).cloned();
-        let due = held.as_ref().map_or_else(|| self.retry.get(&port).copied(), |lease| Some(lease.renew_at));
+        let refused = self.refused.get(&port).copied();
+        let due = held.as_ref().map(|lease| lease.renew_at).or(refused.map(|refused| refused.again_at));
         if due.is_some_and(|at| at > now) {
             return;
         }
         let fresh = tokio::select! {
             fresh = ask(&self.settings, &mut self.upnp, port, held.as_ref()) => fresh,
-            // Nobody wants anything any more.
+            // Nobody wants anything any more. What the router lends at this very moment it forgets in time.
             () = closed(&self.wanted) => return,
         };
         match (fresh, held) {
@@ -198,7 +212,7 @@ impl Mapper {
                 if held.is_none_or(|held| held.external != fresh.external) {
                     log::info!("the router lets others in at {}, by {:?}", fresh.external, fresh.by);
                 }
-                self.retry.remove(&port);
+                self.refused.remove(&port);
                 self.leases.insert(port, fresh);
             }
             (None, Some(held)) if held.expires_at > now + MIN_RENEWAL => {
@@ -208,10 +222,12 @@ impl Mapper {
             (None, held) => {
                 match held {
                     Some(held) => log::warn!("the router does not let others in at {} any more", held.external),
-                    None => log::info!("no router lets others in at port {port}: it is asked again later"),
+                    None if refused.is_none() => log::info!("no router lets others in at port {port} so far"),
+                    None => log::debug!("still no router lets others in at port {port}"),
                 }
                 self.leases.remove(&port);
-                self.retry.insert(port, now + RETRY_AFTER);
+                let pause = refused.map_or(self.settings.first_retry, |refused| (refused.pause * 2).min(LAST_RETRY));
+                self.refused.insert(port, Refused { again_at: now + pause, pause });
             }
         }
     }

@@ -16,6 +16,8 @@ use super::{PortMapping, SSDP, Settings};
 
 const PUBLIC: Ipv4Addr = Ipv4Addr::new(20, 0, 0, 1);
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A busy machine may lose a packet.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// A router's end: what it was asked, one word for each thing.
 type Asked = mpsc::Receiver<String>;
@@ -175,7 +177,7 @@ async fn nat_pmp_lends_renews_and_takes_back() {
     let router = Ipv4Addr::new(127, 7, 0, 1);
     let mut asked = nat_pmp(router, PUBLIC, 2).await;
     let lease = Duration::from_secs(3600);
-    let mut mapping = PortMapping::with(Settings { router: Some(router), ssdp: nobody(), lease });
+    let mut mapping = PortMapping::with(Settings { router: Some(router), ssdp: nobody(), lease, first_retry: RETRY });
     mapping.want(&listening(&[4001, 4002]));
     assert_eq!(mapped(&mut mapping).await, ["/ip4/20.0.0.1/tcp/4002", "/ip4/20.0.0.1/tcp/4003"]);
     let mut first = [next(&mut asked).await, next(&mut asked).await];
@@ -197,7 +199,8 @@ async fn nat_pmp_lends_renews_and_takes_back() {
 async fn upnp_lends_renews_and_takes_back() {
     let (ssdp, mut asked) = upnp(1).await;
     let nowhere = Some(Ipv4Addr::new(127, 7, 0, 2));
-    let mut mapping = PortMapping::with(Settings { router: nowhere, ssdp, lease: Duration::from_secs(2) });
+    let mut mapping =
+        PortMapping::with(Settings { router: nowhere, ssdp, lease: Duration::from_secs(2), first_retry: RETRY });
     mapping.want(&listening(&[4001]));
     assert_eq!(mapped(&mut mapping).await, ["/ip4/20.0.0.1/tcp/4001"]);
     for _ in 0..3 {
@@ -211,7 +214,8 @@ async fn upnp_lends_renews_and_takes_back() {
 async fn a_port_that_another_machine_has_is_replaced() {
     let (ssdp, mut asked) = upnp(4001).await;
     let nowhere = Some(Ipv4Addr::new(127, 7, 0, 3));
-    let mut mapping = PortMapping::with(Settings { router: nowhere, ssdp, lease: Duration::from_secs(3600) });
+    let mut mapping =
+        PortMapping::with(Settings { router: nowhere, ssdp, lease: Duration::from_secs(3600), first_retry: RETRY });
     mapping.want(&listening(&[4001]));
     let addrs = mapped(&mut mapping).await;
     let [addr] = addrs.as_slice() else { panic!("one address: {addrs:?}") };
@@ -227,7 +231,12 @@ async fn a_router_behind_another_one_is_of_no_use() {
     let router = Ipv4Addr::new(127, 7, 0, 4);
     let mut asked = nat_pmp(router, Ipv4Addr::new(192, 168, 0, 2), 3600).await;
     let (ssdp, mut upnp_asked) = upnp(1).await;
-    let mut mapping = PortMapping::with(Settings { router: Some(router), ssdp, lease: Duration::from_secs(3600) });
+    let mut mapping = PortMapping::with(Settings {
+        router: Some(router),
+        ssdp,
+        lease: Duration::from_secs(3600),
+        first_retry: RETRY,
+    });
     mapping.want(&listening(&[4001]));
     assert_eq!(next(&mut asked).await, "lend 4001");
     assert_eq!(next(&mut asked).await, "return 4001");

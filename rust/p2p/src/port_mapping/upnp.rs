@@ -26,7 +26,7 @@ pub(super) struct Router {
 }
 
 /// Ask for `external`, or another port, to lead to `port`. Gives the address outside and for how long it is lent.
-/// `found` keeps the router for the next time, while it answers.
+/// `found` keeps the router for the next time, while it answers; also if this is dropped half-way.
 pub(super) async fn lend(
     found: &mut Option<Router>,
     ssdp: SocketAddr,
@@ -34,13 +34,15 @@ pub(super) async fn lend(
     external: u16,
     lease: Duration,
 ) -> Result<(SocketAddrV4, Duration), String> {
-    let router = match found.take() {
+    let router = match found {
         Some(router) => router,
-        None => Router::search(ssdp).await?,
+        None => found.insert(Router::search(ssdp).await?),
     };
-    let lent = answered(router.lend(port, external, lease)).await?;
-    *found = Some(router);
-    Ok((lent, lease))
+    let lent = answered(router.lend(port, external, lease)).await;
+    if lent.is_err() {
+        *found = None;
+    }
+    Ok((lent?, lease))
 }
 
 impl Router {
