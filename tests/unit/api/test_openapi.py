@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from aicn.api import Handlers, endpoint, nodes, openapi, page, projects, routes, schemas, swarm
+from aicn import defaults
+from aicn.api import Handlers, nodes, openapi, page, projects, routes, schemas, swarm
 from aicn.api.app import PUBLIC_PATHS
 from aicn.api.operation import for_all
 from aicn.api.operations import GROUPS, OPERATIONS
@@ -92,7 +93,7 @@ def test_what_is_described_is_what_handlers_read(described: Any, decoded: Any) -
 
 def test_lists_are_as_long_as_they_say() -> None:
     assert "100 by default" in json.dumps(DOCUMENT)
-    assert endpoint.defaults.LIST_DEFAULT_NUMBER == 100
+    assert defaults.LIST_DEFAULT_NUMBER == 100
 
 
 # --- the page ---------------------------------------------------------------------------------------------
