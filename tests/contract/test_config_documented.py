@@ -13,7 +13,8 @@ import pytest
 
 from aicn.config import Config
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCUMENTS = ("configuration.md", "zh/configuration.md")
 
 NEEDED = "needed"
 """Stands in place of the default where an empty value is refused, here or when the model is registered."""
@@ -34,8 +35,8 @@ def fields(kind: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield where, list(field.default) if isinstance(field.default, tuple) else field.default
 
 
-def rows() -> dict[str, tuple[str, str, str]]:
-    found = ROW.findall(DOCUMENT.read_text(encoding="utf-8"))
+def rows(document: str) -> dict[str, tuple[str, str, str]]:
+    found = ROW.findall((DOCS / document).read_text(encoding="utf-8"))
     assert len({row[0] for row in found}) == len(found), "a key is described twice"
     return {key: (kind.strip(), default.strip(), meaning.strip()) for key, kind, default, meaning in found}
 
@@ -49,15 +50,21 @@ def test_there_is_something_to_document() -> None:
     assert "AIProjects[].Models[].API" in FIELDS
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
 @pytest.mark.parametrize("key", FIELDS)
-def test_a_key_is_described_with_its_default(key: str) -> None:
-    _, default, meaning = rows()[key]
-    assert len(meaning) > 9
+def test_a_key_is_described_with_its_default(key: str, document: str) -> None:
+    _, default, meaning = rows(document)[key]
+    assert len(meaning) > 4
     if default == NEEDED:
         assert FIELDS[key] in ("", [])
     else:
         assert default == f"`{json.dumps(FIELDS[key])}`"
 
 
-def test_nothing_else_is_described() -> None:
-    assert sorted(set(rows()) - set(FIELDS)) == []
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_nothing_else_is_described(document: str) -> None:
+    assert sorted(set(rows(document)) - set(FIELDS)) == []
+
+
+def test_keys_have_the_same_order_in_every_language() -> None:
+    assert list(rows("zh/configuration.md")) == list(rows("configuration.md"))

@@ -6,18 +6,18 @@ import ast
 import inspect
 import re
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 
 from aicn import defaults, errors
-from aicn.api import routes
 from aicn.api.errors import Code
+from aicn.api.operation import Operation
+from aicn.api.operations import OPERATIONS
 from aicn.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
 
 
 def text(path: str) -> str:
@@ -46,18 +46,18 @@ def test_a_command_and_its_options_are_described(words: str, command: click.Comm
     assert command.help, "a command says what it does"
 
 
-def test_every_route_is_described() -> None:
-    document = text("docs/http-api.md")
-    nothing: Any = type("Nothing", (), {"__getattr__": lambda self, _: self})()
-    for route in routes(nothing, nothing, collects=True):
-        assert route.methods is not None
-        (method,) = route.methods - {"HEAD"}
-        assert re.search(rf"^#+ `{method} {re.escape(route.path)}`", document, flags=re.MULTILINE), route.path
+@pytest.mark.parametrize("name", ["docs/http-api.md", "docs/zh/http-api.md"])
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+def test_every_route_is_described_with_a_command_line(operation: Operation, name: str) -> None:
+    heading = re.escape(f"### `{operation.method} {operation.path}`")
+    found = re.search(rf"^{heading}\n(.*?)(?=^##|\Z)", text(name), flags=re.MULTILINE | re.DOTALL)
+    assert found is not None, operation.path
+    assert found[1].lstrip().startswith(("*Public.*", "*公开。*")) is operation.public
+    assert re.search(rf"^curl .*{re.escape(operation.path)}(\?|'| |$)", found[1], flags=re.MULTILINE)
 
 
 def test_the_documents_name_no_route_that_is_gone() -> None:
-    nothing: Any = type("Nothing", (), {"__getattr__": lambda self, _: self})()
-    known = {route.path for route in routes(nothing, nothing, collects=True)}
+    known = {each.path for each in OPERATIONS}
     named = {
         path
         for document in DOCUMENTS
@@ -66,14 +66,14 @@ def test_the_documents_name_no_route_that_is_gone() -> None:
     assert sorted(named - known) == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=[one.name for one in DOCUMENTS])
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[one.relative_to(ROOT).as_posix() for one in DOCUMENTS])
 def test_links_inside_the_project_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
     gone = [one for one in targets if "://" not in one and not (document.parent / one).exists()]
     assert gone == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=[one.name for one in DOCUMENTS])
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[one.relative_to(ROOT).as_posix() for one in DOCUMENTS])
 def test_a_make_target_that_is_named_exists(document: Path) -> None:
     known = set(re.findall(r"^([a-z-]+):", text("Makefile"), flags=re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z-]+)", document.read_text(encoding="utf-8"), flags=re.MULTILINE))

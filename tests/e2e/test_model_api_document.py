@@ -15,16 +15,17 @@ import pytest
 from support.mock_model_server import MockModelServer, Plan
 from support.processes import NodeProcess, Nodes
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "model-api.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCUMENTS = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("model-api.md", "zh/model-api.md")}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 
 
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```$", DOCUMENT, flags=re.MULTILINE | re.DOTALL)
+def blocks(document: str, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", DOCUMENTS[document], flags=re.MULTILINE | re.DOTALL)
 
 
-def answer(kind: str) -> bytes:
-    (found,) = blocks(f"answer-{kind}")
+def answer(document: str, kind: str) -> bytes:
+    (found,) = blocks(document, f"answer-{kind}")
     return found.encode()
 
 
@@ -66,7 +67,8 @@ class Curl:
             return got.status, await got.read()
 
 
-CURLS = [Curl(line) for line in blocks("curl")]
+def curls(document: str) -> list[Curl]:
+    return [Curl(line) for line in blocks(document, "curl")]
 
 
 def path_of(curl: Curl) -> str:
@@ -79,8 +81,9 @@ async def registered(node: NodeProcess, http: aiohttp.ClientSession, model: str,
         assert got.status == 200
 
 
-async def test_the_document_has_an_example_of_each_kind() -> None:
-    assert [path_of(one) for one in CURLS] == [
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_document_has_an_example_of_each_kind(document: str) -> None:
+    assert [path_of(one) for one in curls(document)] == [
         "/v1/chat/completions",
         "/v1/images/generations",
         "/v1/images/edits",
@@ -88,8 +91,11 @@ async def test_the_document_has_an_example_of_each_kind() -> None:
     ]
 
 
-@pytest.mark.parametrize("curl", CURLS, ids=path_of)
-async def test_a_curl_line_asks_as_the_text_says(curl: Curl) -> None:
+@pytest.mark.parametrize(
+    ("document", "curl"),
+    [pytest.param(name, one, id=f"{name}{path_of(one)}") for name in DOCUMENTS for one in curls(name)],
+)
+async def test_a_curl_line_asks_as_the_text_says(document: str, curl: Curl) -> None:
     async with MockModelServer(Plan(body=b"{}")) as server, aiohttp.ClientSession() as http:
         status, _ = await curl.send(http, server.url + path_of(curl))
         assert status == 200
@@ -97,11 +103,12 @@ async def test_a_curl_line_asks_as_the_text_says(curl: Curl) -> None:
         assert seen.path == path_of(curl)
         if curl.body is not None:
             assert seen.method == "POST"
-            assert set(seen.json()) <= set(re.findall(r"\w+", DOCUMENT))
+            assert set(seen.json()) <= set(re.findall(r"[a-z_]+", DOCUMENTS[document]))
 
 
-async def test_the_example_of_a_model_server_is_answered_as_it_says(tmp_path: Path) -> None:
-    chat, image, edit, _ = CURLS
+@pytest.mark.parametrize("document", DOCUMENTS)
+async def test_the_example_of_a_model_server_is_answered_as_it_says(document: str, tmp_path: Path) -> None:
+    chat, image, edit, _ = curls(document)
     async with MockModelServer() as server, Nodes(tmp_path) as nodes, aiohttp.ClientSession() as http:
         node = await nodes.input()
         for model, curl, kind in (("llama", chat, 0), ("painter", image, 1), ("retoucher", edit, 2)):
@@ -113,22 +120,22 @@ async def test_the_example_of_a_model_server_is_answered_as_it_says(tmp_path: Pa
         chat.body = json.dumps(named | json.loads(chat.body)).encode()
         image.body = json.dumps(named | json.loads(image.body)).encode()
 
-        server.plan = Plan(body=answer("chat"))
-        assert await chat.send(http, f"{node.api}/chat/completion") == (200, answer("chat"))
+        server.plan = Plan(body=answer(document, "chat"))
+        assert await chat.send(http, f"{node.api}/chat/completion") == (200, answer(document, "chat"))
         asked = (await server.next_request()).json()
         assert asked == {name: value for name, value in json.loads(chat.body).items() if name not in named}
 
-        server.plan = Plan(body=answer("image"))
-        assert await image.send(http, f"{node.api}/image/gen") == (200, answer("image"))
+        server.plan = Plan(body=answer(document, "image"))
+        assert await image.send(http, f"{node.api}/image/gen") == (200, answer(document, "image"))
         query = f"project=demo&model=retoucher&node_id={node.peer}"
-        assert await edit.send(http, f"{node.api}/image/edit?{query}") == (200, answer("image"))
+        assert await edit.send(http, f"{node.api}/image/edit?{query}") == (200, answer(document, "image"))
 
         # Whole and without [DONE] missing: nothing is added to a stream that is as the document shows it.
-        server.plan = Plan(chunks=(answer("stream"),))
+        server.plan = Plan(chunks=(answer(document, "stream"),))
         chat.body = json.dumps(json.loads(chat.body) | {"stream": True}).encode()
-        assert await chat.send(http, f"{node.api}/chat/completion") == (200, answer("stream"))
+        assert await chat.send(http, f"{node.api}/chat/completion") == (200, answer(document, "stream"))
 
-        server.plan = Plan(body=answer("error"))
+        server.plan = Plan(body=answer(document, "error"))
         status, told = await image.send(http, f"{node.api}/image/gen")
         assert status == 500
-        assert json.loads(told)["message"] == json.loads(answer("error"))["message"]
+        assert json.loads(told)["message"] == json.loads(answer(document, "error"))["message"]
