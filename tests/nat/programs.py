@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
@@ -42,7 +43,8 @@ class Program:
         """Start a program of this folder."""
         path = str(_HERE / program)
         command = ("ip", "netns", "exec", namespace, sys.executable, path, *words)
-        return cls(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=1_048_576))
+        env = {**os.environ, "PYTHONPATH": str(_HERE.parent)}
+        return cls(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=env, limit=1_048_576))
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
@@ -51,6 +53,8 @@ class Program:
             future = self._replies.pop(said.get("id", 0), None)
             if future is None:
                 self.told.append(said)
+            elif future.done():  # whoever waited has given up
+                pass
             elif "failed" in said:
                 future.set_exception(Failed(f"{said['failed']}: {said['why']}"))
             else:

@@ -11,7 +11,8 @@ use libp2p::{
     core::Endpoint,
     kad::{
         self, AddProviderError, GetClosestPeersError, GetClosestPeersOk, GetProvidersOk, Mode, QueryId, QueryResult,
-        RecordKey, store::MemoryStoreConfig,
+        RecordKey,
+        store::{MemoryStoreConfig, RecordStore},
     },
     swarm::{ConnectionId, NetworkBehaviour},
 };
@@ -150,6 +151,16 @@ impl Discovery {
     /// The routing table has a new peer: tell it what nobody has heard yet.
     pub(crate) fn on_new_peer(&mut self, kad: &mut Behaviour) {
         for key in std::mem::take(&mut self.unheard) {
+            if let Ok(query) = kad.start_providing(key.clone()) {
+                self.announcing.insert(query, (key, Vec::new()));
+            }
+        }
+    }
+
+    /// This host has other addresses than before: say so to those who keep what it provides.
+    pub(crate) fn announce_again(&mut self, kad: &mut Behaviour) {
+        let keys: Vec<RecordKey> = kad.store_mut().provided().map(|record| record.key.clone()).collect();
+        for key in keys {
             if let Ok(query) = kad.start_providing(key.clone()) {
                 self.announcing.insert(query, (key, Vec::new()));
             }

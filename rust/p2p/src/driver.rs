@@ -83,6 +83,8 @@ pub(crate) struct Driver {
     listeners: Listeners,
     port_mapping: Option<PortMapping>,
     resubscribe_at: Option<Instant>,
+    /// When what is provided is announced anew, with other addresses.
+    announce_at: Option<Instant>,
     /// Peers that lost one of several connections since the last time our topics were announced.
     merged: HashSet<PeerId>,
 }
@@ -114,6 +116,7 @@ impl Driver {
             listeners: Listeners::default(),
             port_mapping,
             resubscribe_at: None,
+            announce_at: None,
             merged: HashSet::new(),
         }
     }
@@ -122,7 +125,10 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let mut closing = None;
         loop {
-            let due = [self.resubscribe_at, self.search_tick(), self.listeners.next()].into_iter().flatten().min();
+            let due = [self.resubscribe_at, self.announce_at, self.search_tick(), self.listeners.next()]
+                .into_iter()
+                .flatten()
+                .min();
             let timer = async move {
                 match due {
                     Some(at) => sleep_until(at).await,
@@ -188,6 +194,10 @@ impl Driver {
             pubsub::resubscribe(&mut self.swarm.behaviour_mut().gossip, &self.config.topics);
             self.wake_merged();
             self.merged.clear();
+        }
+        if self.announce_at.is_some_and(|at| at <= Instant::now()) {
+            self.announce_at = None;
+            self.discovery.announce_again(&mut self.swarm.behaviour_mut().kad);
         }
         self.ask_relays();
         self.discovery.on_tick(&mut self.swarm.behaviour_mut().kad, &self.snapshot.read().book);

@@ -96,6 +96,26 @@ async fn a_search_ends_in_its_time() {
 }
 
 #[tokio::test]
+async fn a_new_address_is_announced_for_what_was_provided_before() {
+    let mut relay = with(RoutingMode::Server);
+    relay.relay_service = true;
+    let server = Host::with(relay).await;
+    let worker = joined(&server).await;
+    within(worker.handle.provide(KEY.to_vec())).await.expect("provides");
+    let circuit: Multiaddr = format!("{}/p2p-circuit", server.addr()).parse().expect("an address");
+    worker.handle.listen(circuit.clone(), PATIENCE).await.expect("the relay agrees");
+    let input = joined(&server).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let found = within(input.handle.find_providers(KEY.to_vec(), 10, PATIENCE)).await.expect("searches");
+        if found.iter().any(|provider| provider.peer == worker.id() && provider.addrs.contains(&circuit)) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the new address was never heard of: {found:?}");
+    }
+}
+
+#[tokio::test]
 async fn two_hosts_that_cannot_listen_meet_through_a_relay() {
     let private = |mut config: Config| {
         config.psk = Some([7; 32]);

@@ -24,6 +24,9 @@ use crate::{
     listeners::{Listening, is_circuit},
 };
 
+/// How long after a change of addresses they are announced: changes come in groups.
+const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
+
 impl Driver {
     /// Listen on the configured addresses and wait until each has its real address.
     pub(crate) async fn listen(&mut self, patience: Duration) -> Result<(), Error> {
@@ -151,6 +154,9 @@ impl Driver {
         }
         for fresh in external.difference(&self.external) {
             self.swarm.add_external_address(fresh.clone());
+        }
+        if self.external != external {
+            self.announce_at.get_or_insert_with(|| Instant::now() + ANNOUNCE_AFTER);
         }
         self.external = external;
         let mut tables = self.snapshot.write();
