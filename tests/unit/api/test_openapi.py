@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from html.parser import HTMLParser
 from typing import Any
 
@@ -94,6 +96,15 @@ def test_what_is_described_is_what_handlers_read(described: Any, decoded: Any) -
 def test_lists_are_as_long_as_they_say() -> None:
     assert "100 by default" in json.dumps(DOCUMENT)
     assert defaults.LIST_DEFAULT_NUMBER == 100
+
+
+def test_a_node_that_nobody_asks_loads_no_description() -> None:
+    program = "import sys, aicn.node; print(sorted(one for one in sys.modules if one in sys.argv[1:]))"
+    heavy = ["aicn.api.openapi", "aicn.api.operations", "aicn.api.page", "aicn.api.schemas"]
+    done = subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, "-c", program, *heavy], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 # --- the page ---------------------------------------------------------------------------------------------
