@@ -24,8 +24,8 @@ _ABOUT: Final = (
     "Lend a model server, use a model server. Callers on the node's own machine may use every route. Callers from "
     "elsewhere are answered only where the configuration opens inference, and only on the routes marked *public*.\n\n"
     "A failure is `{code, message}`: 400 the request is wrong, 403 not from there, 404 and 405 no such route, 408 and "
-    "413 the body is too slow or too large, 500 all else, with the code telling what. A node with too many connections "
-    "answers 503 without a body."
+    "413 the body is too slow or too large, 500 all else, with the code telling what. 503 is too much under way: ask "
+    "again in a moment; where there are too many connections it comes as plain text."
 )
 
 _RELAYED_HEADERS: Final = {
