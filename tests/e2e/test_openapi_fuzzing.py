@@ -27,7 +27,10 @@ from support.processes import NodeProcess, Nodes
 PROJECT = "P"
 MODEL = "m"
 EXAMPLES = 25
-"""Requests for each route; each is made twice as it is and with real names in it."""
+"""Good requests for each route of an Input, and as many bad ones; most have real names in them."""
+
+WORKER_EXAMPLES = 4
+"""The same for a Worker, which refuses some routes that an Input answers."""
 
 RELAYED = "x-aicn-node"
 """Tells that the model server answered, not the node."""
@@ -88,7 +91,7 @@ def with_real_names(case: Any, peer: str, choose: random.Random) -> None:
             holder.update({name: value for name, value in names.items() if name in holder and choose.random() < 0.8})
 
 
-def ask(document: dict[str, Any], base: str, peer: str) -> tuple[set[int], int]:
+def ask(document: dict[str, Any], base: str, peer: str, examples: int) -> tuple[set[int], int]:
     """Make all requests; return the statuses seen and the number of requests.
 
     Raises:
@@ -106,7 +109,7 @@ def ask(document: dict[str, Any], base: str, peer: str) -> tuple[set[int], int]:
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
 
             @hypothesis.settings(
-                max_examples=EXAMPLES,
+                max_examples=examples,
                 derandomize=True,
                 deadline=None,
                 database=None,
@@ -138,7 +141,9 @@ async def test_every_answer_is_described(network: tuple[NodeProcess, NodeProcess
     entry, worker = network
     document = await document_of(entry)
     base = entry.api.removesuffix("/api/v0")
-    statuses, asked = await asyncio.to_thread(ask, document, base, worker.peer)
+    statuses, asked = await asyncio.to_thread(ask, document, base, worker.peer, EXAMPLES)
+    base = worker.api.removesuffix("/api/v0")
+    await asyncio.to_thread(ask, document, base, entry.peer, WORKER_EXAMPLES)
     assert asked > 10 * len(OPERATIONS)
     assert {200, 400, 500} <= statuses, "requests of every kind were made"
     assert entry.running
