@@ -10,7 +10,7 @@ from aicn.errors import DialFailed, StreamReset
 from aicn.identity import PrivateKey
 from aicn.ids import Multiaddr
 from aicn.multiaddr import with_peer
-from aicn.p2p.host import HostConfig, PeerDisconnected
+from aicn.p2p.host import HostConfig, PeerDisconnected, ReachabilityChanged
 from aicn.p2p.memory import MemoryHost, MemoryNetwork
 from support.hosts import ANY_PORT, DEADLINE_S, PROTOCOL, Witness, echo
 
@@ -50,3 +50,31 @@ async def test_cut_link_is_lost_until_it_is_mended(*, server_first: bool) -> Non
     assert await client.host.connect(addr) == server.peer
     await client.host.close()
     await server.host.close()
+
+
+async def test_reachability_is_told_as_a_simulation_wants_it() -> None:
+    host = MemoryHost(MemoryNetwork(), HostConfig(PrivateKey.generate().protobuf))
+    witness = Witness(host)
+    await host.start()
+    for public in (True, False, None):
+        host.tell_reachability(public)
+    told = [ReachabilityChanged(public=public) for public in (True, False, None)]
+    await witness.until(lambda: witness.events == told)
+    await host.close()
+
+
+@pytest.mark.parametrize("cut_relay", [True, False])
+async def test_circuit_breaks_with_its_relay_and_not_with_the_direct_link(*, cut_relay: bool) -> None:
+    network = MemoryNetwork()
+    config = HostConfig(PrivateKey.generate().protobuf, listen_addrs=(ANY_PORT,), relay_service=True)
+    relay = Witness(MemoryHost(network, config))
+    await relay.host.start()
+    hidden, caller = await _start(network), await _start(network, ANY_PORT)
+    circuit = Multiaddr(f"{relay.addr}/p2p-circuit")
+    await hidden.host.listen(circuit)
+    await caller.host.connect(with_peer(circuit, hidden.peer))
+    network.cut(caller.peer, relay.peer if cut_relay else hidden.peer)
+    assert (caller.host.connection(hidden.peer) is None) is cut_relay
+    assert (hidden.host.connection(caller.peer) is None) is cut_relay
+    for host in (caller.host, hidden.host, relay.host):
+        await host.close()
