@@ -34,12 +34,13 @@ class Tool:
         """Return the next line that matches."""
         assert self.process.stdout is not None
         seen = []
-        async with asyncio.timeout(PATIENCE_S):
-            while line := (await self.process.stdout.readline()).decode():
-                seen.append(line)
-                if found := re.search(pattern, line):
-                    return found
-        raise AssertionError(f"it ended without {pattern!r}: {seen}")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                while line := (await self.process.stdout.readline()).decode():
+                    seen.append(line)
+                    if found := re.search(pattern, line):
+                        return found
+        raise AssertionError(f"it did not say {pattern!r}, but {seen}")
 
 
 @contextlib.asynccontextmanager

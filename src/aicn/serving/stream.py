@@ -180,6 +180,7 @@ class _Exchange:
         self._stream = stream
         self._parser = RequestParser()
         self._parts: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
+        self._ended = False
         self.status: int | None = None
 
     @property
@@ -241,8 +242,12 @@ class _Exchange:
 
     async def raise_when_reset(self) -> None:
         """Wait until the peer resets the stream. A peer that only ends its half still wants the answer."""
-        if await self._stream.read():
-            raise StreamReset("the peer sent more than one request on its stream")
+        try:
+            if not self._ended and await self._stream.read():
+                raise StreamReset("the peer sent more than one request on its stream")
+        except StreamReset:
+            if not self._ended:  # else it was this side that closed it, in peace
+                raise
 
     async def answer(self, reply: BackendReply, use: Use) -> None:
         head = encode_response_head(ResponseHead(reply.status, reply.reason, _with_framing(reply)))
@@ -283,6 +288,7 @@ class _Exchange:
     async def _finish(self, data: bytes) -> None:
         if self._parser.complete:
             await self._stream.finish(data)
+            self._ended = True
         else:
             await self._stream.write(data)
             await self._stream.close_write()

@@ -133,6 +133,7 @@ class _Exchange:
         self._parser = RequestParser()
         self._parts: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
         self._answered = False
+        self._ended = False
         self.asked = "?"
 
     async def read_head(self) -> RequestHead:
@@ -171,8 +172,12 @@ class _Exchange:
 
     async def raise_when_reset(self) -> None:
         """Wait until the peer resets the stream. A peer that only ends its half still wants the answer."""
-        if await self._stream.read():
-            raise MalformedFrame("a stream carries one request, this one has more")
+        try:
+            if not self._ended and await self._stream.read():
+                raise MalformedFrame("a stream carries one request, this one has more")
+        except StreamReset:
+            if not self._ended:  # else it was this side that closed it, in peace
+                raise
 
     async def answer(self, reply: BackendReply, *, has_body: bool) -> None:
         """Pass on an answer as it comes."""
@@ -206,6 +211,7 @@ class _Exchange:
     async def _end(self, data: bytes) -> None:
         if self._parser.complete:
             await self._stream.finish(data)
+            self._ended = True
         else:
             await self._stream.write(data)
             await self._stream.close_write()
