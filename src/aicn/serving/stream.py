@@ -242,12 +242,16 @@ class _Exchange:
 
     async def raise_when_reset(self) -> None:
         """Wait until the peer resets the stream. A peer that only ends its half still wants the answer."""
+        if self._ended:
+            return
         try:
-            if not self._ended and await self._stream.read():
-                raise StreamReset("the peer sent more than one request on its stream")
+            more = await self._stream.read()
         except StreamReset:
-            if not self._ended:  # else it was this side that closed it, in peace
-                raise
+            if self._ended:  # it was this side that closed it, in peace
+                return
+            raise
+        if more:
+            raise StreamReset("the peer sent more than one request on its stream")
 
     async def answer(self, reply: BackendReply, use: Use) -> None:
         head = encode_response_head(ResponseHead(reply.status, reply.reason, _with_framing(reply)))

@@ -172,12 +172,16 @@ class _Exchange:
 
     async def raise_when_reset(self) -> None:
         """Wait until the peer resets the stream. A peer that only ends its half still wants the answer."""
+        if self._ended:
+            return
         try:
-            if not self._ended and await self._stream.read():
-                raise MalformedFrame("a stream carries one request, this one has more")
+            more = await self._stream.read()
         except StreamReset:
-            if not self._ended:  # else it was this side that closed it, in peace
-                raise
+            if self._ended:  # it was this side that closed it, in peace
+                return
+            raise
+        if more:
+            raise MalformedFrame("a stream carries one request, this one has more")
 
     async def answer(self, reply: BackendReply, *, has_body: bool) -> None:
         """Pass on an answer as it comes."""
