@@ -242,8 +242,6 @@ class _Exchange:
 
     async def raise_when_reset(self) -> None:
         """Wait until the peer resets the stream. A peer that only ends its half still wants the answer."""
-        if self._ended:
-            return
         try:
             more = await self._stream.read()
         except StreamReset:
