@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import msgspec
 
@@ -31,13 +31,13 @@ from aicn.errors import (
 )
 from aicn.ids import fits
 from aicn.p2p.host import Stream
+from aicn.p2p.inbound_exchange import InboundExchange
 from aicn.registry import Model, ModelRegistry
 from aicn.telemetry import NoObserver, Observer, Outcome, Side, Use, outcome_of
 from aicn.tripwire import Tripwire
 from aicn.wire.http_frames import (
     LAST_CHUNK,
     RequestHead,
-    RequestParser,
     ResponseHead,
     encode_chunk,
     encode_response_head,
@@ -159,8 +159,7 @@ class ChatProxyServer:
         body = exchange.whole_body()
         if body is not None and self._observer.wants_body:
             use.body(body)
-        # A body that is still arriving is passed on as it comes. Either way one reader watches the stream to
-        # its end, so that a reset reaches the model server in every phase of the request.
+        # A body that is still arriving is passed on as it comes.
         watch = exchange.raise_when_reset if body is not None else exchange.pump_body
         async with (
             Tripwire(watch),
@@ -169,7 +168,7 @@ class ChatProxyServer:
             await exchange.answer(reply, use)
 
 
-class _Exchange:
+class _Exchange(InboundExchange):
     """The HTTP framing of one stream: reads the request, writes the answer.
 
     Attributes:
@@ -177,79 +176,14 @@ class _Exchange:
     """
 
     def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._parser = RequestParser()
-        self._parts: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
-        self._ended = False
+        super().__init__(stream)
         self.status: int | None = None
 
     @property
     def told(self) -> bool:
         """Whether the peer wants to be told of failures of this node."""
-        head = self._parser.head
+        head = self.head
         return head is not None and any(name == ERRORS_UNDERSTOOD_HEADER for name, _ in head.headers)
-
-    async def read_head(self) -> RequestHead:
-        try:
-            async with asyncio.timeout(defaults.STREAM_HEAD_TIMEOUT_S):
-                while (head := self._parser.head) is None:
-                    await self._read_more()
-        except TimeoutError as error:
-            raise NetworkTimeout(
-                f"the peer sent no request head within {defaults.STREAM_HEAD_TIMEOUT_S:g} s"
-            ) from error
-        return head
-
-    async def _read_more(self) -> bool:
-        """Parse what arrives next; return whether the request goes on behind it."""
-        try:
-            async with asyncio.timeout(defaults.STALL_TIMEOUT_S):
-                data = await self._stream.read()
-        except TimeoutError as error:
-            raise NetworkTimeout(f"the peer sent nothing for {defaults.STALL_TIMEOUT_S:g} s") from error
-        if data:
-            self._parser.feed(data)
-        else:
-            self._parser.eof()
-        return not self._parser.complete
-
-    def whole_body(self) -> bytes | None:
-        """The body if it is here already, as it is for all but large uploads; None while it is arriving."""
-        return self._parser.take_body() if self._parser.complete else None
-
-    async def pump_body(self) -> None:
-        """Move the body from the stream to `body()` as it arrives, then watch for a reset."""
-        received = 0
-        while True:
-            part = self._parser.take_body()
-            received += len(part)
-            if received > defaults.REQUEST_BODY_MAX_BYTES:
-                raise MalformedFrame(
-                    f"the request body is larger than {defaults.REQUEST_BODY_MAX_BYTES} bytes; send less"
-                )
-            if part:
-                await self._parts.put(part)
-            if self._parser.complete:
-                break
-            await self._read_more()
-        await self._parts.put(b"")
-        await self.raise_when_reset()
-
-    async def body(self) -> AsyncIterator[bytes]:
-        """The body as `pump_body` moves it."""
-        while part := await self._parts.get():
-            yield part
-
-    async def raise_when_reset(self) -> None:
-        """Wait until the peer resets the stream. A peer that only ends its half still wants the answer."""
-        try:
-            more = await self._stream.read()
-        except StreamReset:
-            if self._ended:  # it was this side that closed it, in peace
-                return
-            raise
-        if more:
-            raise StreamReset("the peer sent more than one request on its stream")
 
     async def answer(self, reply: BackendReply, use: Use) -> None:
         head = encode_response_head(ResponseHead(reply.status, reply.reason, _with_framing(reply)))
@@ -271,7 +205,7 @@ class _Exchange:
             while part := await reply.read_some():
                 use.part(part)
                 await self._stream.write(encode_chunk(part))
-        await self._finish(LAST_CHUNK)
+        await self.end(LAST_CHUNK)
 
     async def _answer_of_length(self, reply: BackendReply, left: int, head: bytes, use: Use) -> None:
         # A JSON answer is ready when its head is: one write carries both, and the end of the stream.
@@ -285,26 +219,18 @@ class _Exchange:
             if not part:
                 raise BackendBroken("the model server ended its answer before its declared length")
         use.part(part)
-        await self._finish(data)
-
-    async def _finish(self, data: bytes) -> None:
-        if self._parser.complete:
-            await self._stream.finish(data)
-            self._ended = True
-        else:
-            await self._stream.write(data)
-            await self._stream.close_write()
+        await self.end(data)
 
     async def take_leftover(self) -> None:
         """Take what is left of a request that was answered before its end, and close.
 
         Many programs read no answer before they have sent the whole request.
         """
-        if self._parser.complete:
+        if self.complete:
             return
         left_bytes = defaults.REQUEST_BODY_MAX_BYTES
-        while await self._read_more():
-            left_bytes -= len(self._parser.take_body())
+        while await self.read_more():
+            left_bytes -= len(self.take_body())
             if left_bytes < 0:
                 raise MalformedFrame("a request that was answered already goes on and on")
         await self._stream.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Container
+from collections.abc import Callable, Container
 from typing import Final
 
 from aicn import defaults
@@ -26,6 +26,7 @@ from aicn.errors import (
 )
 from aicn.ids import PeerId
 from aicn.p2p.host import Stream
+from aicn.p2p.inbound_exchange import InboundExchange
 from aicn.tools.proxy_access import AllowedTargets
 from aicn.tools.proxy_message import Authority, authority_of, encode_error, end_to_end
 from aicn.tools.server_words import said_of_server
@@ -33,7 +34,6 @@ from aicn.tripwire import Tripwire
 from aicn.wire.http_frames import (
     LAST_CHUNK,
     RequestHead,
-    RequestParser,
     ResponseHead,
     encode_chunk,
     encode_response_head,
@@ -109,7 +109,6 @@ class FarProxy:
     async def _forward(self, exchange: _Exchange, head: RequestHead, target: Authority) -> str:
         url = target.base_url + head.target.decode("latin-1")
         body = exchange.whole_body()
-        # One reader watches the stream to its end, so that a reset reaches the server in every phase.
         watch = exchange.raise_when_reset if body is not None else exchange.pump_body
         async with (
             Tripwire(watch),
@@ -121,7 +120,7 @@ class FarProxy:
             return str(reply.status)
 
 
-class _Exchange:
+class _Exchange(InboundExchange):
     """The HTTP framing of one stream.
 
     Attributes:
@@ -129,57 +128,9 @@ class _Exchange:
     """
 
     def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._parser = RequestParser()
-        self._parts: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
+        super().__init__(stream)
         self._answered = False
-        self._ended = False
         self.asked = "?"
-
-    async def read_head(self) -> RequestHead:
-        try:
-            async with asyncio.timeout(defaults.STREAM_HEAD_TIMEOUT_S):
-                while (head := self._parser.head) is None:
-                    await self._read_more()
-        except TimeoutError as error:
-            raise NetworkTimeout(f"no request head came within {defaults.STREAM_HEAD_TIMEOUT_S:g} s") from error
-        return head
-
-    def whole_body(self) -> bytes | None:
-        """The body if it is here already; None while it is arriving."""
-        return self._parser.take_body() if self._parser.complete else None
-
-    async def pump_body(self) -> None:
-        """Move the body from the stream to `body()` as it arrives, then watch for a reset."""
-        received = 0
-        while True:
-            part = self._parser.take_body()
-            received += len(part)
-            if received > defaults.REQUEST_BODY_MAX_BYTES:
-                raise MalformedFrame(f"the request body is larger than {defaults.REQUEST_BODY_MAX_BYTES} bytes")
-            if part:
-                await self._parts.put(part)
-            if self._parser.complete:
-                break
-            await self._read_more()
-        await self._parts.put(b"")
-        await self.raise_when_reset()
-
-    async def body(self) -> AsyncIterator[bytes]:
-        """The body as `pump_body` moves it."""
-        while part := await self._parts.get():
-            yield part
-
-    async def raise_when_reset(self) -> None:
-        """Wait until the peer resets the stream. A peer that only ends its half still wants the answer."""
-        try:
-            more = await self._stream.read()
-        except StreamReset:
-            if self._ended:  # it was this side that closed it, in peace
-                return
-            raise
-        if more:
-            raise MalformedFrame("a stream carries one request, this one has more")
 
     async def answer(self, reply: BackendReply, *, has_body: bool) -> None:
         """Pass on an answer as it comes."""
@@ -188,7 +139,7 @@ class _Exchange:
         head = encode_response_head(ResponseHead(reply.status, reply.reason, (*end_to_end(reply.headers), *framing)))
         self._answered = True
         if not has_body:
-            await self._end(head)
+            await self.end(head)
             return
         await self._stream.write(head)
         received = 0
@@ -197,7 +148,7 @@ class _Exchange:
             await self._stream.write(encode_chunk(part) if chunked else part)
         if reply.length_bytes is not None and received < reply.length_bytes:
             raise BackendBroken("the server ended its answer before its declared length")
-        await self._end(LAST_CHUNK if chunked else b"")
+        await self.end(LAST_CHUNK if chunked else b"")
 
     async def refuse(self, status: int, slug: str, message: str) -> str:
         """Say why there is no answer; end within it where half of one is out. Return what came of the request."""
@@ -205,38 +156,19 @@ class _Exchange:
             # The framing tells that it is not whole. A reset would overtake what has been sent of it.
             await self._stream.close()
             return f"broken off: {message}"
-        head = self._parser.head
+        head = self.head
         with_body = head is None or head.method != "HEAD"
-        await self._end(encode_error(status, slug, message, with_body=with_body))
+        await self.end(encode_error(status, slug, message, with_body=with_body))
         return f"{status} {message}"
-
-    async def _end(self, data: bytes) -> None:
-        if self._parser.complete:
-            await self._stream.finish(data)
-            self._ended = True
-        else:
-            await self._stream.write(data)
-            await self._stream.close_write()
 
     async def linger(self) -> None:
         """Let the peer see an answer that came before the end of its request: to close now would cut the stream."""
-        if self._parser.complete:
+        if self.complete:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(defaults.SHUTDOWN_GRACE_S):
                 while await self._stream.read():
                     pass
-
-    async def _read_more(self) -> None:
-        try:
-            async with asyncio.timeout(defaults.STALL_TIMEOUT_S):
-                data = await self._stream.read()
-        except TimeoutError as error:
-            raise NetworkTimeout(f"the peer sent nothing for {defaults.STALL_TIMEOUT_S:g} s") from error
-        if data:
-            self._parser.feed(data)
-        else:
-            self._parser.eof()
 
 
 def _status(error: AicnError) -> int:
