@@ -106,9 +106,17 @@ class Pinger:
             except StreamReset:
                 # It ended while it rested. A new one tells whether the peer is there.
                 pass
+        try:
+            return await self._measure(await self._open())
+        except StreamReset:
+            # A peer answers one ping stream at a time, and that of our own host, which pings every new connection,
+            # may just have taken the place of this one.
+            return await self._measure(await self._open())
+
+    async def _open(self) -> Stream:
         peer = await self._host.connect(self._addr, timeout_s=self._timeout_s)
-        self._stream = await self._host.open_stream(peer, defaults.PING_PROTOCOL, timeout_s=self._timeout_s)
-        return await self._measure(self._stream)
+        self._stream = stream = await self._host.open_stream(peer, defaults.PING_PROTOCOL, timeout_s=self._timeout_s)
+        return stream
 
     async def _measure(self, stream: Stream) -> float:
         sent = os.urandom(defaults.PING_BYTES)
