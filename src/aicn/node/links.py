@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 from aicn.clock import Clock
 from aicn.config import Config
@@ -123,14 +123,9 @@ class Links:
         """Return `handler`, with the connection of each stream kept as long as it runs."""
         return handler if self._manager is None else self._manager.counting(handler)
 
-    @contextmanager
-    def using(self, peer: PeerId) -> Iterator[None]:
+    def using(self, peer: PeerId) -> AbstractContextManager[None]:
         """Keep the connection to `peer` for the length of the block."""
-        if self._manager is None:
-            yield
-        else:
-            with self._manager.using(peer):
-                yield
+        return nullcontext() if self._manager is None else self._manager.using(peer)
 
     def _worth(self, peer: PeerId) -> int:
         return worth(self._directory.record(peer), collects=self._config.app.peers_collect.enabled)

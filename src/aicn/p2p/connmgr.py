@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from logging import getLogger
 
@@ -126,19 +126,20 @@ class ConnectionManager:
 
         return handle
 
-    @contextmanager
-    def using(self, peer: PeerId) -> Iterator[None]:
+    def using(self, peer: PeerId) -> AbstractContextManager[None]:
         """Keep the connection to `peer` for the length of the block."""
+        return _InUse(self, peer)
+
+    def _begin(self, peer: PeerId) -> None:
         self._in_use[peer] += 1
-        try:
-            yield
-        finally:
-            self._in_use[peer] -= 1
-            if not self._in_use[peer]:
-                # Entries exist only while streams do: the table is bounded by what is under way.
-                del self._in_use[peer]
-            if peer in self._since_s:
-                self._used_s[peer] = self._clock.monotonic()
+
+    def _end(self, peer: PeerId) -> None:
+        self._in_use[peer] -= 1
+        if not self._in_use[peer]:
+            # Entries exist only while streams do: the table is bounded by what is under way.
+            del self._in_use[peer]
+        if peer in self._since_s:
+            self._used_s[peer] = self._clock.monotonic()
 
     def room(self) -> int:
         """Return how many connections may still be sought: a node does not dial what it would close again."""
@@ -194,3 +195,19 @@ class ConnectionManager:
             for peer in table.keys() - connected:
                 del table[peer]
         self._grown.set()
+
+
+class _InUse(AbstractContextManager[None]):
+    """What `using` returns. Every request passes through here twice; a generator would cost it more."""
+
+    __slots__ = ("_manager", "_peer")
+
+    def __init__(self, manager: ConnectionManager, peer: PeerId) -> None:
+        self._manager = manager
+        self._peer = peer
+
+    def __enter__(self) -> None:
+        self._manager._begin(self._peer)  # noqa: SLF001 - one thing in two classes
+
+    def __exit__(self, *_: object) -> None:
+        self._manager._end(self._peer)  # noqa: SLF001

@@ -47,7 +47,7 @@ class InboundExchange:
         try:
             async with asyncio.timeout(defaults.STREAM_HEAD_TIMEOUT_S):
                 while (head := self._parser.head) is None:
-                    await self.read_more()
+                    self._feed(await self._stream.read())
         except TimeoutError as error:
             raise NetworkTimeout(
                 f"the peer sent no request head within {defaults.STREAM_HEAD_TIMEOUT_S:g} s"
@@ -66,11 +66,14 @@ class InboundExchange:
                 data = await self._stream.read()
         except TimeoutError as error:
             raise NetworkTimeout(f"the peer sent nothing for {defaults.STALL_TIMEOUT_S:g} s") from error
+        self._feed(data)
+        return not self._parser.complete
+
+    def _feed(self, data: bytes) -> None:
         if data:
             self._parser.feed(data)
         else:
             self._parser.eof()
-        return not self._parser.complete
 
     def take_body(self) -> bytes:
         """Return what of the body was parsed since the last call."""

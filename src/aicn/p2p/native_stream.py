@@ -26,18 +26,21 @@ class Operations(Protocol):
 class NativeStream:
     """A stream of the core; a `Stream`."""
 
-    __slots__ = ("_closed", "_host", "_native")
+    __slots__ = ("_closed", "_host", "_native", "_peer")
 
     def __init__(self, host: Operations, native: _native.NativeStream) -> None:
         """Wrap `native`, whose operations `host` completes."""
         self._host = host
         self._native = native
         self._closed = False
+        self._peer: PeerId | None = None
 
     @property
     def peer(self) -> PeerId:
         """The peer at the other end."""
-        return PeerId(self._native.peer)
+        if self._peer is None:  # the core spells it anew each time
+            self._peer = PeerId(self._native.peer)
+        return self._peer
 
     @property
     def protocol(self) -> str:

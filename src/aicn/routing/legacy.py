@@ -68,6 +68,8 @@ class LegacyStreams:
         self._host = host
         self._rpc = rpc
         self._open_stream = open_stream
+        self._spoke: set[PeerId] = set()
+        """Peers that took the last stream: what they say of themselves is long and is not read for each request."""
 
     async def open(self, peer: PeerId, first: bytes) -> Stream:
         """Open a stream to `peer`; an `OpenStream`.
@@ -78,14 +80,20 @@ class LegacyStreams:
             StreamRefused: gossip cannot carry the request; the message says why.
             NetworkError, WireError: the peer could not be asked, or did not answer.
         """
-        known = self._host.identity(peer)
+        known = None if peer in self._spoke else self._host.identity(peer)
         if known is None or defaults.CHAT_PROXY_PROTOCOL in known.protocols:
             try:
-                return await self._open_stream(peer, first)
+                stream = await self._open_stream(peer, first)
             except StreamRefused:
-                # A peer that has not said yet what it speaks says so here.
+                # A peer that has not said yet what it speaks, or has become another one, says so here.
+                self._spoke.discard(peer)
                 if known is not None:
                     raise
+            else:
+                if len(self._spoke) >= defaults.DIRECTORY_MAX_PEERS:
+                    self._spoke.clear()
+                self._spoke.add(peer)
+                return stream
         return await self._ask(peer, _question(peer, first))
 
     async def open_named(self, peer: PeerId, first: bytes) -> Stream:

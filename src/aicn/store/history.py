@@ -181,6 +181,9 @@ class History:
 
 
 def _write(connection: sqlite3.Connection, batch: Sequence[Written]) -> None:
+    if all(prompt is None for _, prompt in batch):
+        connection.executemany(_INSERT, (entry for entry, _ in batch))
+        return
     for entry, prompt in batch:
         row = connection.execute(_INSERT, entry).lastrowid
         if prompt is not None:
