@@ -306,7 +306,8 @@ class Host(Protocol):
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
         """Return the addresses actually listened on, without /p2p; ports resolved, wildcards expanded.
 
-        Those of relays (`.../p2p/RELAY/p2p-circuit`) and those that a router maps to this host are among them.
+        Those of relays (`.../p2p/RELAY/p2p-circuit`) come last; those that a router maps to this host are among the
+        others.
         """
         ...
 

@@ -266,8 +266,10 @@ class NativeHost:
         return self._node.protocols() if self._node is not None else []
 
     def listen_addrs(self) -> tuple[Multiaddr, ...]:
-        """Return the addresses actually listened on."""
-        return native_values.addrs(self._node.listen_addrs()) if self._node is not None else ()
+        """Return the addresses actually listened on, direct ones first; the core keeps them in no order."""
+        if self._node is None:
+            return ()
+        return tuple(sorted(native_values.addrs(self._node.listen_addrs()), key=lambda addr: ("/p2p-circuit" in addr, addr)))
 
     def connections(self) -> tuple[Connection, ...]:
         """Return a snapshot of the established connections."""
