@@ -269,7 +269,9 @@ class NativeHost:
         """Return the addresses actually listened on, direct ones first; the core keeps them in no order."""
         if self._node is None:
             return ()
-        return tuple(sorted(native_values.addrs(self._node.listen_addrs()), key=lambda addr: ("/p2p-circuit" in addr, addr)))
+        return tuple(
+            sorted(native_values.addrs(self._node.listen_addrs()), key=lambda addr: ("/p2p-circuit" in addr, addr))
+        )
 
     def connections(self) -> tuple[Connection, ...]:
         """Return a snapshot of the established connections."""
