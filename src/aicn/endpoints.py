@@ -1,0 +1,68 @@
+"""What a model server can be asked for: the endpoints of OpenAI's API, and Anthropic's messages.
+
+Source: the API references of OpenAI and Anthropic; the values are paths below `/v1/`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from aicn.ids import ModelKind
+
+
+class Endpoint(StrEnum):
+    """One way to ask a model; the value is its path below `/v1/`."""
+
+    CHAT = "chat/completions"
+    COMPLETIONS = "completions"
+    RESPONSES = "responses"
+    EMBEDDINGS = "embeddings"
+    IMAGE_GENERATION = "images/generations"
+    IMAGE_EDIT = "images/edits"
+    IMAGE_VARIATION = "images/variations"
+    TRANSCRIPTION = "audio/transcriptions"
+    TRANSLATION = "audio/translations"
+    SPEECH = "audio/speech"
+    MESSAGES = "messages"
+    """Anthropic's."""
+
+    @property
+    def kind(self) -> ModelKind:
+        """The kind that a model must be registered as; `aicn.ids.fits` says what else will do."""
+        return _KINDS.get(self, ModelKind.CHAT)
+
+
+_KINDS: Final = {
+    Endpoint.IMAGE_GENERATION: ModelKind.IMAGE_GENERATION,
+    Endpoint.IMAGE_EDIT: ModelKind.IMAGE_EDIT,
+    Endpoint.IMAGE_VARIATION: ModelKind.IMAGE_EDIT,
+}
+
+ENDPOINT_OF_KIND: Final = {
+    ModelKind.CHAT: Endpoint.CHAT,
+    ModelKind.IMAGE_GENERATION: Endpoint.IMAGE_GENERATION,
+    ModelKind.IMAGE_EDIT: Endpoint.IMAGE_EDIT,
+}
+"""What a model of a kind is asked for by those who name no endpoint."""
+
+_LONGEST_FIRST: Final = sorted(Endpoint, key=len, reverse=True)
+"""So that `chat/completions` is not taken for `completions`."""
+
+
+def beside(url: str, endpoint: Endpoint) -> str | None:
+    """Return the URL of `endpoint` at the model server of which `url` is one endpoint.
+
+    Args:
+        url: as a model is registered, e.g. `http://127.0.0.1:8000/v1/chat/completions`; its query is kept.
+        endpoint: which one is wanted.
+
+    Returns:
+        None if the path of `url` ends with no endpoint that is known, so that nobody can tell where others are.
+    """
+    path, mark, query = url.partition("?")
+    path = path.rstrip("/")
+    known = next((each for each in _LONGEST_FIRST if path.endswith(f"/{each}")), None)
+    if known is None:
+        return None
+    return f"{path.removesuffix(known)}{endpoint}{mark}{query}"
