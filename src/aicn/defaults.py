@@ -52,6 +52,21 @@ REQUEST_BODY_MAX_BYTES: Final = 268_435_456
 ROUTE_MAX_ATTEMPTS: Final = 3
 """Peers tried for one request before its first content byte: the third failure is rarely bad luck."""
 
+ROUTE_ATTEMPTS_LIMIT: Final = 16
+"""Most attempts that a configuration may ask for: beyond it one request could keep a whole network busy."""
+
+ROUTE_RETRY_BUDGET: Final = 0.2
+"""Attempts after the first as a share of all requests: a network that fails is not buried under repetitions."""
+
+LIMIT_CONCURRENT: Final = 1_000
+"""Requests of users under way in a node: each costs some 30 KB; all others wait for their turn."""
+
+LIMIT_QUEUE_LENGTH: Final = 100
+"""Requests of one key that may wait: enough for a batch job's burst, few enough to be served within the timeout."""
+
+LIMIT_MOST: Final = 100_000
+"""Largest number of requests that a limit may name."""
+
 FIRST_BYTE_TIMEOUT_S: Final = 180.0
 """From a request to the head of its answer: what the reference allows a chat, prefill included."""
 

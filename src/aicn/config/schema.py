@@ -13,6 +13,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.config.durations import parse_duration
+from aicn.config.own import OwnConfig
 from aicn.ids import Multiaddr
 
 HIDDEN: Final = "hidden"
@@ -214,7 +215,19 @@ class AppConfig(
         return f"AppConfig({', '.join(shown)})"
 
 
-class ModelConfig(msgspec.Struct, frozen=True, rename={"model": "Model", "api": "API", "type": "Type", "cid": "CID"}):
+class ModelConfig(
+    msgspec.Struct,
+    frozen=True,
+    rename={
+        "model": "Model",
+        "api": "API",
+        "type": "Type",
+        "cid": "CID",
+        "server_model": "ServerModel",
+        "paused": "Paused",
+        "max_concurrent": "MaxConcurrent",
+    },
+):
     """One entry of `AIProjects[].Models`: an instance of a model that this node serves."""
 
     model: str = ""
@@ -225,6 +238,12 @@ class ModelConfig(msgspec.Struct, frozen=True, rename={"model": "Model", "api": 
     """0 chat, 1 image generation, 2 image edit."""
     cid: str = ""
     """Tells instances of one model apart; may be empty."""
+    server_model: str = ""
+    """What the model server calls it; empty: the same. This and what follows are ours; the reference ignores it."""
+    paused: bool = False
+    """Whether it is registered but takes no requests."""
+    max_concurrent: int = 0
+    """Requests it works on at once; what comes beyond is refused, and goes to another node. 0: no limit."""
 
 
 class ProjectConfig(msgspec.Struct, frozen=True, rename={"project": "Project", "models": "Models"}):
@@ -233,79 +252,6 @@ class ProjectConfig(msgspec.Struct, frozen=True, rename={"project": "Project", "
     project: str = ""
     """Name of the project."""
     models: tuple[ModelConfig, ...] = ()
-
-
-class OwnApiConfig(
-    msgspec.Struct, frozen=True, rename={"open_inference": "OpenInference", "allowed_hosts": "AllowedHosts"}
-):
-    """`AICN.API`: who may call the HTTP interface. The reference does not know this section."""
-
-    open_inference: bool = False
-    """Whether callers from other machines may use inference without a key."""
-    allowed_hosts: tuple[str, ...] = ()
-    """Names, without port, that the interface is reached by from elsewhere."""
-
-
-class HistoryConfig(
-    msgspec.Struct,
-    frozen=True,
-    rename={"enabled": "Enabled", "prompts": "Prompts", "max_age": "MaxAge", "max_entries": "MaxEntries"},
-):
-    """`AICN.History`: who asked what of which model, kept in the datastore."""
-
-    enabled: bool = True
-    """Whether requests are kept at all."""
-    prompts: bool = False
-    """Whether the words of a request are kept with it; off: those kept before are deleted at the start."""
-    max_age: str = "720h"
-    """Older requests are deleted."""
-    max_entries: int = defaults.HISTORY_MAX_ENTRIES
-    """Requests that are kept; the oldest go first."""
-
-    @property
-    def max_age_s(self) -> float:
-        """`max_age` in seconds."""
-        return parse_duration(self.max_age)
-
-
-class OwnUpgradeConfig(
-    msgspec.Struct,
-    frozen=True,
-    rename={
-        "source": "Source",
-        "public_key": "PublicKey",
-        "health_timeout": "HealthTimeout",
-        "probation": "Probation",
-    },
-):
-    """`AICN.Upgrade`: where releases come from. With `App.AutoUpgrade.Enabled` they are taken by themselves."""
-
-    source: str = ""
-    """Folder or URL of signed releases; empty: none are looked for."""
-    public_key: str = ""
-    """Key of the publisher, in base64."""
-    health_timeout: str = "60s"
-    """How long a new release may take until its API answers."""
-    probation: str = "30s"
-    """How long it must stay up after that; then it is kept."""
-
-    @property
-    def health_timeout_s(self) -> float:
-        """`health_timeout` in seconds."""
-        return parse_duration(self.health_timeout)
-
-    @property
-    def probation_s(self) -> float:
-        """`probation` in seconds."""
-        return parse_duration(self.probation)
-
-
-class OwnConfig(msgspec.Struct, frozen=True, rename={"api": "API", "history": "History", "upgrade": "Upgrade"}):
-    """`AICN`: settings that the reference does not have; it ignores them."""
-
-    api: OwnApiConfig = OwnApiConfig()
-    history: HistoryConfig = HistoryConfig()
-    upgrade: OwnUpgradeConfig = OwnUpgradeConfig()
 
 
 class Config(
