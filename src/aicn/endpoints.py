@@ -32,11 +32,30 @@ class Endpoint(StrEnum):
         """The kind that a model must be registered as; `aicn.ids.fits` says what else will do."""
         return _KINDS.get(self, ModelKind.CHAT)
 
+    @property
+    def operation(self) -> str:
+        """What is done there, in one word for logs, history and metrics; OpenTelemetry's word where it has one."""
+        return _OPERATIONS[self]
+
 
 _KINDS: Final = {
     Endpoint.IMAGE_GENERATION: ModelKind.IMAGE_GENERATION,
     Endpoint.IMAGE_EDIT: ModelKind.IMAGE_EDIT,
     Endpoint.IMAGE_VARIATION: ModelKind.IMAGE_EDIT,
+}
+
+_OPERATIONS: Final = {
+    Endpoint.CHAT: "chat",
+    Endpoint.COMPLETIONS: "text_completion",
+    Endpoint.RESPONSES: "responses",
+    Endpoint.EMBEDDINGS: "embeddings",
+    Endpoint.IMAGE_GENERATION: "image_generation",
+    Endpoint.IMAGE_EDIT: "image_edit",
+    Endpoint.IMAGE_VARIATION: "image_variation",
+    Endpoint.TRANSCRIPTION: "transcription",
+    Endpoint.TRANSLATION: "translation",
+    Endpoint.SPEECH: "speech",
+    Endpoint.MESSAGES: "messages",
 }
 
 ENDPOINT_OF_KIND: Final = {

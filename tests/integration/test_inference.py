@@ -20,7 +20,8 @@ from aicn.api.images import ImageEditEndpoint
 from aicn.api.inference import Inference
 from aicn.backends import BackendClient
 from aicn.clock import SystemClock
-from aicn.ids import ModelKind, PeerId
+from aicn.endpoints import Endpoint
+from aicn.ids import PeerId
 from aicn.p2p.loopback import LoopbackStreams
 from aicn.peers import Directory
 from aicn.peers.records import Heartbeat, NodeFlags, Offer
@@ -98,7 +99,7 @@ async def setup() -> AsyncIterator[Setup]:
 async def test_use_is_told_from_its_body_to_its_end(setup: Setup) -> None:
     assert await setup.chat(temperature=0) == (200, completion("chat"))
     use = await setup.uses.only()
-    assert (use.side, use.begun) == (Side.INPUT, (ModelKind.CHAT, "P", "chat", "", None, "127.0.0.1"))
+    assert (use.side, use.begun) == (Side.INPUT, (Endpoint.CHAT, "P", "chat", "", None, "127.0.0.1"))
     assert [json.loads(body) for body in use.bodies] == [{"model": "chat", "temperature": 0}]
     assert use.served == [(OWN, "c", 1)]
     assert (use.first_bytes, bytes(use.answer)) == (1, completion("chat"))
@@ -251,7 +252,7 @@ async def test_streamed_body_is_not_handed_over_and_takes_little_room(setup: Set
     async with setup.http.post(f"{setup.url}{EDIT}", data=_parts(900), headers=FORM) as answer:
         assert answer.status == 200
     use = await setup.uses.only()
-    assert (use.bodies, use.ends, use.begun[0]) == ([], [(Outcome.OK, 200)], ModelKind.IMAGE_EDIT)
+    assert (use.bodies, use.ends, use.begun[0]) == ([], [(Outcome.OK, 200)], Endpoint.IMAGE_EDIT)
     assert (await setup.model.next_request()).body == b"x" * 900_000
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from aicn import defaults
 from aicn.backends import BackendClient
+from aicn.endpoints import Endpoint
 from aicn.errors import StreamReset
-from aicn.ids import ModelKind
 from aicn.p2p.host import Stream
 from aicn.registry import Model, ModelRegistry
 from aicn.serving import ChatProxyServer
@@ -306,7 +306,7 @@ async def test_use_is_told_from_its_body_to_its_end(setup: Setup) -> None:
     await answer(await setup.ask())
     use = await setup.uses.only()
     assert use.side == Side.WORKER
-    assert use.begun == (ModelKind.CHAT, "P", "m", "c1", None, setup.asker.peer)
+    assert use.begun == (Endpoint.CHAT, "P", "m", "c1", None, setup.asker.peer)
     assert (use.bodies, use.first_bytes, bytes(use.answer)) == ([JSON], 1, completion("m"))
     assert (use.ends, use.served) == ([(Outcome.OK, 200)], [])
 
@@ -385,14 +385,14 @@ async def test_model_that_draws_is_asked_to(setup: Setup, path: bytes) -> None:
     head, _ = await answer(await _ask_by_path(setup, path, UNDERSTANDS))
     assert head.status == 400  # there is no prompt
     assert b"x-aicn-error" not in dict(head.headers)
-    assert (await setup.uses.only()).begun[0] == ModelKind.IMAGE_GENERATION
+    assert (await setup.uses.only()).begun[0] == Endpoint.IMAGE_GENERATION
 
 
 async def test_peer_that_is_not_told_gets_what_it_asks_for(setup: Setup) -> None:
     """As in the reference, where the model server is the one to say no."""
     await answer(await _ask_by_path(setup, b"/api/v0/chat/completion"))
     assert len(setup.model.seen) == 1
-    assert (await setup.uses.only()).begun[0] == ModelKind.CHAT
+    assert (await setup.uses.only()).begun[0] == Endpoint.CHAT
 
 
 # --- answers before the end of a request ------------------------------------------------------------------

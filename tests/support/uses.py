@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from aicn.telemetry import Outcome, Side
+from aicn.telemetry import Occasion, Outcome, Side
 
 
 @dataclass(slots=True)
@@ -15,7 +15,9 @@ class Witnessed:
 
     side: Side
     begun: tuple[Any, ...]
-    """kind, project, model, cid, peer, caller"""
+    """endpoint, project, model, cid, peer, caller"""
+    occasion: Occasion
+    waits_s: list[float] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     served: list[tuple[Any, ...]] = field(default_factory=list)
     first_bytes: int = 0
@@ -26,6 +28,10 @@ class Witnessed:
     def body(self, data: bytes) -> None:
         assert not self.ends
         self.bodies.append(data)
+
+    def queued(self, seconds: float) -> None:
+        assert not self.ends
+        self.waits_s.append(seconds)
 
     def served_by(self, *served: Any) -> None:
         assert not self.ends
@@ -53,8 +59,8 @@ class Uses:
         self.wants_body = wants_body
         self.all: list[Witnessed] = []
 
-    def begin(self, side: Side, *begun: Any) -> Witnessed:
-        use = Witnessed(side, begun)
+    def begin(self, occasion: Occasion) -> Witnessed:
+        use = Witnessed(occasion.side, occasion[1:7], occasion)
         self.all.append(use)
         return use
 
@@ -66,5 +72,6 @@ class Uses:
         assert len(self.all[0].ends) == 1
         assert len(self.all[0].bodies) <= 1
         assert len(self.all[0].served) <= 1
+        assert len(self.all[0].waits_s) <= 1
         assert self.all[0].first_bytes <= 1
         return self.all[0]

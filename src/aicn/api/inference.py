@@ -15,11 +15,12 @@ from aicn.api.budget import Budget
 from aicn.api.caller import Caller, ClientGone
 from aicn.api.errors import ApiError, Code, from_exception, parameter
 from aicn.api.relay import relay
+from aicn.endpoints import ENDPOINT_OF_KIND
 from aicn.errors import AicnError
 from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
 from aicn.multiaddr import parse_peer_id
 from aicn.routing import Answer, Ask, Router
-from aicn.telemetry import Observer, Outcome, Side, Use, outcome_of
+from aicn.telemetry import Observer, Occasion, Outcome, Side, Use, outcome_of
 from aicn.tripwire import Tripwire
 
 _log = logging.getLogger("aicn.api")
@@ -101,7 +102,17 @@ class InferenceEndpoint(ABC):
 
     async def _serve(self, request: Request, caller: Caller) -> None:
         ask, observer = request.ask, self._observer
-        use = observer.begin(Side.INPUT, ask.kind, ask.project, ask.model, request.cid, request.peer, caller.address)
+        use = observer.begin(
+            Occasion(
+                Side.INPUT,
+                ENDPOINT_OF_KIND[ask.kind],
+                ask.project,
+                ask.model,
+                request.cid,
+                request.peer,
+                caller.address,
+            )
+        )
         outcome = Outcome.INTERNAL
         try:
             if observer.wants_body and isinstance(ask.body, bytes):

@@ -1,19 +1,21 @@
-"""What becomes of each use of a model: a row of the history, and what metrics count."""
+"""What becomes of each use of a model: a row of the history, a line of the log, and what metrics count."""
 
 from __future__ import annotations
 
+import logging
+import re
 from typing import Final
 
 import msgspec
 
 from aicn import defaults
 from aicn.clock import Clock
-from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
+from aicn.ids import InstanceId, ModelKind, PeerId
 from aicn.store import Entry, History
-from aicn.telemetry import Metrics, ModelLabels, Outcome, Side, Use, metrics
+from aicn.telemetry import Metrics, ModelLabels, Occasion, Outcome, Side, Spend, Spent, Use, metrics
 from aicn.telemetry.usage import ImageReader, TokenReader
 
-_KINDS: Final = {kind: kind.name.lower() for kind in ModelKind}
+_log = logging.getLogger("aicn.requests")
 
 _PARSED_MAX_BYTES: Final = 1_048_576
 """Of a longer request the beginning is kept as it stands: finding its words would take the loop milliseconds."""
@@ -35,6 +37,8 @@ class UseRecorder:
         self.own_id = own_id
         self.clock = clock
         self.history: History | None = None
+        self.spend: Spend | None = None
+        """Told of what each use of a client has cost."""
         self.models = ModelLabels()
         self._keeps_prompts = keeps_prompts
 
@@ -47,18 +51,9 @@ class UseRecorder:
         """Keep every use that begins from now on."""
         self.history = history
 
-    def begin(
-        self,
-        side: Side,
-        kind: ModelKind,
-        project: ProjectName,
-        model: ModelName,
-        cid: InstanceId,
-        peer: PeerId | None,
-        caller: str,
-    ) -> Use:
+    def begin(self, occasion: Occasion) -> Use:
         """Take note of a use that begins."""
-        return _Recorded(self, side, kind, (project, model, cid), peer, caller)
+        return _Recorded(self, occasion)
 
 
 class _Recorded:
@@ -68,46 +63,39 @@ class _Recorded:
         "_began_unix_s",
         "_body",
         "_bytes",
-        "_caller",
         "_cid",
         "_first_s",
         "_images",
         "_kind",
-        "_model",
+        "_occasion",
         "_peer",
-        "_project",
+        "_queued_s",
         "_recorder",
-        "_side",
         "_tokens",
     )
 
-    def __init__(
-        self,
-        recorder: UseRecorder,
-        side: Side,
-        kind: ModelKind,
-        names: tuple[str, str, str],
-        peer: PeerId | None,
-        caller: str,
-    ) -> None:
+    def __init__(self, recorder: UseRecorder, occasion: Occasion) -> None:
         self._recorder = recorder
-        self._side = side.value
-        self._kind = _KINDS[kind]
-        self._project, self._model, self._cid = names
-        self._peer: str = peer or (recorder.own_id if side is Side.WORKER else "")
-        self._caller = caller
+        self._occasion = occasion
+        self._kind = occasion.endpoint.operation
+        self._peer: str = occasion.peer or (recorder.own_id if occasion.side is Side.WORKER else "")
+        self._cid = occasion.cid
         self._attempts = 0
+        self._queued_s = 0.0
         self._body = b""
         self._bytes = 0
         self._tokens = TokenReader()
-        self._images = None if kind is ModelKind.CHAT else ImageReader()
+        self._images = None if occasion.endpoint.kind is ModelKind.CHAT else ImageReader()
         self._first_s: float | None = None
         self._began_unix_s = recorder.clock.unix()
         self._began_s = recorder.clock.monotonic()
-        recorder.counted.add(metrics.IN_FLIGHT, (self._side, self._kind))
+        recorder.counted.add(metrics.IN_FLIGHT, (occasion.side, self._kind))
 
     def body(self, data: bytes) -> None:
         self._body = data
+
+    def queued(self, seconds: float) -> None:
+        self._queued_s = seconds
 
     def served_by(self, peer: PeerId, cid: InstanceId, attempts: int) -> None:
         self._peer = peer
@@ -126,21 +114,39 @@ class _Recorded:
     def end(self, outcome: Outcome, status: int | None) -> None:
         ended_s = self._recorder.clock.monotonic()
         self._count(outcome, ended_s)
+        entry = self._entry(outcome, status, ended_s)
         if self._recorder.history is not None:
-            self._recorder.history.add(self._entry(outcome, status, ended_s), _words(self._body))
+            self._recorder.history.add(entry, _words(self._body))
+        if _log.isEnabledFor(logging.INFO):
+            _log.info("%s", log_line(entry))
+        if self._occasion.side is Side.INPUT and self._recorder.spend is not None:
+            self._recorder.spend(
+                Spent(
+                    self._occasion,
+                    self._peer,
+                    outcome,
+                    self._tokens.prompt_tokens or 0,
+                    self._tokens.completion_tokens or 0,
+                    self._images.images if self._images is not None else 0,
+                )
+            )
 
     def _count(self, outcome: Outcome, ended_s: float) -> None:
         counted = self._recorder.counted
         # A worker is asked only for what it serves; elsewhere, somebody who answers shows that there is such a model.
-        exists = self._side == Side.WORKER or self._attempts > 0
-        labels = (self._side, self._kind, *self._recorder.models.of(self._project, self._model, exists=exists))
-        counted.add(metrics.IN_FLIGHT, (self._side, self._kind), -1)
+        occasion = self._occasion
+        exists = occasion.side is Side.WORKER or self._attempts > 0
+        model = self._recorder.models.of(occasion.project, occasion.model, exists=exists)
+        labels = (occasion.side, self._kind, *model)
+        counted.add(metrics.IN_FLIGHT, (occasion.side, self._kind), -1)
         counted.add(metrics.REQUESTS, (*labels, outcome.value))
         counted.observe(metrics.DURATION, labels, ended_s - self._began_s)
         if self._bytes:
             counted.add(metrics.ANSWER_BYTES, labels, self._bytes)
         if self._attempts:
             counted.add(metrics.ATTEMPTS, (self._kind,), self._attempts)
+        if self._queued_s:
+            counted.observe(metrics.QUEUE_TIME, (self._kind,), self._queued_s)
         if self._images is not None and self._images.images:
             counted.add(metrics.IMAGES, labels, self._images.images)
         prompt, completion = self._tokens.prompt_tokens, self._tokens.completion_tokens
@@ -155,14 +161,15 @@ class _Recorded:
 
     def _entry(self, outcome: Outcome, status: int | None, ended_s: float) -> Entry:
         first_s = self._first_s
+        occasion = self._occasion
         return Entry(
             at_unix_ms=int(self._began_unix_s * 1_000),
-            side=self._side,
+            side=occasion.side.value,
             kind=self._kind,
-            project=_name(self._project),
-            model=_name(self._model),
+            project=_name(occasion.project),
+            model=_name(occasion.model),
             cid=_name(self._cid),
-            caller=_name(self._caller),
+            caller=_name(occasion.caller),
             peer=_name(self._peer),
             attempts=self._attempts,
             outcome=outcome.value,
@@ -173,7 +180,31 @@ class _Recorded:
             completion_tokens=self._tokens.completion_tokens,
             images=None if self._images is None else self._images.images,
             answer_bytes=self._bytes,
+            request_id=_name(occasion.request_id),
+            key=_name(occasion.key),
+            queue_ms=round(self._queued_s * 1_000, 3),
         )
+
+
+def log_line(entry: Entry) -> str:
+    """Return one use as `name=value` pairs: what `aicn history` has of it, and nothing that a user wrote."""
+    return " ".join(f"{name}={_value(getattr(entry, name))}" for name in _LOGGED)
+
+
+_LOGGED: Final = (
+    *("request_id", "side", "kind", "project", "model", "cid", "caller", "key", "peer", "attempts", "outcome"),
+    *("status", "queue_ms", "first_byte_ms", "total_ms", "prompt_tokens", "completion_tokens", "images"),
+    "answer_bytes",
+)
+
+_PLAIN: Final = re.compile(r"[\w.:/@+-]+")
+
+
+def _value(value: str | float | None) -> str:
+    if value is None:
+        return "-"
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else msgspec.json.encode(text).decode()
 
 
 def _name(text: str) -> str:

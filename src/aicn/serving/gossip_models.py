@@ -7,10 +7,11 @@ from typing import Final
 
 from aicn import defaults
 from aicn.backends import BackendClient, BackendReply
+from aicn.endpoints import ENDPOINT_OF_KIND
 from aicn.errors import AicnError, BackendRefused, MalformedMessage, MessageTooLong
 from aicn.ids import ModelKind, PeerId
 from aicn.registry import ModelRegistry
-from aicn.telemetry import NoObserver, Observer, Outcome, Side, Use, outcome_of
+from aicn.telemetry import NoObserver, Observer, Occasion, Outcome, Side, Use, outcome_of
 from aicn.wire.messages import (
     ChatCompletionRequest,
     ChatCompletionResponse,
@@ -71,7 +72,8 @@ class GossipModels:
     ) -> bytes:
         """Return the model server's answer, which is no failure."""
         model = self._registry.find(asked.project, asked.model, asked.cid)
-        use = self._observer.begin(Side.WORKER, kind, model.project, model.model, model.cid, None, caller)
+        endpoint = ENDPOINT_OF_KIND[kind]
+        use = self._observer.begin(Occasion(Side.WORKER, endpoint, model.project, model.model, model.cid, None, caller))
         if self._observer.wants_body:
             use.body(body)
         outcome, status = Outcome.INTERNAL, None

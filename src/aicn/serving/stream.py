@@ -15,6 +15,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.backends import BackendClient, BackendReply
+from aicn.endpoints import ENDPOINT_OF_KIND
 from aicn.errors import (
     AicnError,
     BackendBroken,
@@ -33,7 +34,7 @@ from aicn.ids import fits
 from aicn.p2p.host import Stream
 from aicn.p2p.inbound_exchange import InboundExchange
 from aicn.registry import Model, ModelRegistry
-from aicn.telemetry import NoObserver, Observer, Outcome, Side, Use, outcome_of
+from aicn.telemetry import NoObserver, Observer, Occasion, Outcome, Side, Use, outcome_of
 from aicn.tripwire import Tripwire
 from aicn.wire.http_frames import (
     LAST_CHUNK,
@@ -127,7 +128,10 @@ class ChatProxyServer:
             if not fits(model.kind, kind) and exchange.told:
                 raise WrongKind(f"model {model.model!r} of project {model.project!r} does something else")
             with self._registry.in_flight.reserve(model):
-                use = self._observer.begin(Side.WORKER, kind, model.project, model.model, model.cid, None, stream.peer)
+                endpoint = ENDPOINT_OF_KIND[kind]
+                use = self._observer.begin(
+                    Occasion(Side.WORKER, endpoint, model.project, model.model, model.cid, None, stream.peer)
+                )
                 await self._observed(use, exchange, head, model, query.rest)
             await exchange.take_leftover()
         except (StreamReset, TruncatedFrame):

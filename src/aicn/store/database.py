@@ -56,6 +56,9 @@ SCHEMA: Final = (
         prompt TEXT NOT NULL
     )
     """,
+    "ALTER TABLE history ADD COLUMN request_id TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE history ADD COLUMN key TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE history ADD COLUMN queue_ms REAL NOT NULL DEFAULT 0",
 )
 """One statement per schema version: the n-th leads from version n to n + 1."""
 

@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     side: str
     """`input`: the node that the client asked. `worker`: the node whose model server answered."""
     kind: str
-    """`chat`, `image_generation` or `image_edit`."""
+    """What was asked for, as `aicn.endpoints.Endpoint.operation` says it: `chat`, `embeddings`, `image_edit`…"""
     project: str
     model: str
     cid: str
@@ -52,6 +52,12 @@ class Entry(NamedTuple):
     completion_tokens: int | None
     images: int | None
     answer_bytes: int
+    request_id: str = ""
+    """Names the request on its whole way."""
+    key: str = ""
+    """Id of the API key that it came with; empty: none."""
+    queue_ms: float = 0.0
+    """How long it waited for its turn."""
 
 
 COLUMNS: Final = Entry._fields

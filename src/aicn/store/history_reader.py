@@ -14,8 +14,8 @@ from aicn.errors import StoreError, StoreMissing
 from aicn.store.database import SCHEMA, is_compatible, schema_version
 from aicn.store.history import COLUMNS, Entry
 
-_SINCE_VERSION: Final = 4
-"""Schema version that has the history."""
+_SINCE_VERSION: Final = 7
+"""Schema version that has the history with all its columns."""
 
 _BUSY_TIMEOUT_S: Final = 5.0
 """Wait for a node that opens or closes the same file."""

@@ -4,7 +4,7 @@ from aicn.telemetry.exposition import render
 from aicn.telemetry.log import setup, write_to_file
 from aicn.telemetry.looplag import watch_loop_lag
 from aicn.telemetry.metrics import DECLARED, Metric, Metrics, ModelLabels
-from aicn.telemetry.observer import NoObserver, Observer, Outcome, Side, Use, outcome_of
+from aicn.telemetry.observer import NoObserver, Observer, Occasion, Outcome, Side, Spend, Spent, Use, outcome_of
 
 __all__ = [
     "DECLARED",
@@ -13,8 +13,11 @@ __all__ = [
     "ModelLabels",
     "NoObserver",
     "Observer",
+    "Occasion",
     "Outcome",
     "Side",
+    "Spend",
+    "Spent",
     "Use",
     "outcome_of",
     "render",

@@ -101,6 +101,13 @@ ANSWER_BYTES: Final = Metric("aicn_answer_bytes_total", MetricKind.COUNTER, "Byt
 ATTEMPTS: Final = Metric(
     "aicn_attempts_total", MetricKind.COUNTER, "Peers that were tried for requests that one answered.", ("kind",)
 )
+QUEUE_TIME: Final = Metric(
+    "aicn_queue_time_seconds",
+    MetricKind.HISTOGRAM,
+    "How long requests of users waited for their turn, of those that had to.",
+    ("kind",),
+    _DURATION_BUCKETS_S,
+)
 PEERS_CONNECTED: Final = Metric(
     "aicn_peers_connected", MetricKind.GAUGE, "Connected peers, by who dialled and by the path.", ("direction", "path")
 )

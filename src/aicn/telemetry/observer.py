@@ -6,11 +6,13 @@ the model answers (`Side.WORKER`). They know nothing of what it keeps.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aicn import errors
-from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
+from aicn.endpoints import Endpoint
+from aicn.ids import InstanceId, ModelName, PeerId, ProjectName, RequestId
 
 
 class Side(StrEnum):
@@ -32,7 +34,9 @@ class Outcome(StrEnum):
     CUT = "cut"
     """The answer broke off after its first byte."""
     REFUSED = "refused"
-    """The node itself refused: a body that is too large, no memory left, a shutdown."""
+    """The node itself refused: a body that is too large, a key without rights, no memory left, a shutdown."""
+    LIMITED = "limited"
+    """The node refused because its limits, or those of the caller's key, were reached."""
     NO_CANDIDATE = "no_candidate"
     """Nobody serves the model."""
     UNREACHABLE = "unreachable"
@@ -45,11 +49,53 @@ class Outcome(StrEnum):
     """The node failed in a way that it should not."""
 
 
+class Occasion(NamedTuple):
+    """What is known of a use when it begins."""
+
+    side: Side
+    """Where it is seen."""
+    endpoint: Endpoint
+    """What is asked for."""
+    project: ProjectName
+    model: ModelName
+    cid: InstanceId
+    """The instance that was asked for, on the worker's side the one that answers; empty for any."""
+    peer: PeerId | None
+    """Who is to answer: on the worker's side this node, which may be None for it; on the input's side the one that
+    the client named, None where this node is to choose."""
+    caller: str
+    """Who asks: the client's address, on the worker's side the peer id."""
+    request_id: RequestId = RequestId("")
+    """Names the request on its whole way; empty where a peer gave it none."""
+    key: str = ""
+    """Id of the API key that the client used; empty: none."""
+
+
+class Spent(NamedTuple):
+    """What a use on the input's side has cost; what nobody told is 0."""
+
+    occasion: Occasion
+    peer: str
+    """Who answered; empty if nobody did."""
+    outcome: Outcome
+    prompt_tokens: int
+    completion_tokens: int
+    images: int
+
+
+Spend = Callable[[Spent], None]
+"""Told of each use on the input's side when it is over. Synchronous, cheap, and never raises."""
+
+
 class Use(Protocol):
     """One use of one model. Calls are synchronous, cheap, and never raise; `end` comes exactly once, and last."""
 
     def body(self, data: bytes) -> None:
         """Take the whole request body. Called at most once, and only if the observer wants bodies and it is held."""
+        ...
+
+    def queued(self, seconds: float) -> None:
+        """Learn how long it had to wait for its turn. Called at most once, on the input's side."""
         ...
 
     def served_by(self, peer: PeerId, cid: InstanceId, attempts: int) -> None:
@@ -81,33 +127,15 @@ class Observer(Protocol):
         """Whether `Use.body` is to be called. Asked for each use."""
         ...
 
-    def begin(
-        self,
-        side: Side,
-        kind: ModelKind,
-        project: ProjectName,
-        model: ModelName,
-        cid: InstanceId,
-        peer: PeerId | None,
-        caller: str,
-    ) -> Use:
-        """Take note of a use that begins.
-
-        Args:
-            side: where it is seen.
-            kind: what is asked for.
-            project: of the model.
-            model: which one.
-            cid: the instance that was asked for, on the worker's side the one that answers; empty for any.
-            peer: who is to answer: on the worker's side this node, on the input's side the one that the client
-                named, None where this node is to choose.
-            caller: who asks: the client's address, on the worker's side the peer id.
-        """
+    def begin(self, occasion: Occasion) -> Use:
+        """Take note of a use that begins."""
         ...
 
 
 class _NoUse:
     def body(self, data: bytes) -> None: ...
+
+    def queued(self, seconds: float) -> None: ...
 
     def served_by(self, peer: PeerId, cid: InstanceId, attempts: int) -> None: ...
 
@@ -126,16 +154,7 @@ class NoObserver:
 
     wants_body = False
 
-    def begin(
-        self,
-        side: Side,  # noqa: ARG002
-        kind: ModelKind,  # noqa: ARG002
-        project: ProjectName,  # noqa: ARG002
-        model: ModelName,  # noqa: ARG002
-        cid: InstanceId,  # noqa: ARG002
-        peer: PeerId | None,  # noqa: ARG002
-        caller: str,  # noqa: ARG002
-    ) -> Use:
+    def begin(self, occasion: Occasion) -> Use:  # noqa: ARG002
         """Return a use that nobody looks at."""
         return _NO_USE
 

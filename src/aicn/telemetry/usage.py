@@ -1,8 +1,10 @@
 """How many tokens or images an answer had, read from its bytes as they pass: nothing is held, nothing is parsed whole.
 
 A chat answer carries `"usage": {"prompt_tokens": …, "completion_tokens": …}`, as JSON at its end or in one of the
-last events of a stream; some servers send it with every event, then the last one counts. An image answer carries
-one `b64_json` or `url` for each image. Inside a JSON string a quote is escaped, so neither key can be part of a text.
+last events of a stream; some servers send it with every event, then the last one counts. Others call the two
+`input_tokens` and `output_tokens`, and Anthropic's streams tell the first at their begin and the second at their end.
+An image answer carries one `b64_json` or `url` for each image. Inside a JSON string a quote is escaped, so neither key
+can be part of a text.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ _VALUE: Final = re.compile(rb'"usage"[ \t\r\n]*(?::[ \t\r\n]*(?P<object>\{)?|\Z)
 
 _MAX_COUNT: Final = 2**53
 """Larger numbers are nobody's count, and no other program reads them well."""
+
+_NOTHING: Final = (None, None)
 
 _decode = json.JSONDecoder().raw_decode
 
@@ -56,33 +60,39 @@ class TokenReader:
             self._edge = part[1 - len(_KEY) :] if len(part) >= len(_KEY) else (self._edge + part)[1 - len(_KEY) :]
             return
         self._edge = data[1 - len(_KEY) :]
-        while at >= 0:
-            whole = self._take(data, at)
-            if whole is None and at == last and len(data) - at < defaults.USAGE_MAX_BYTES:
+        prompt = completion = None
+        while at >= 0 and (prompt is None or completion is None):
+            found = _read(data, at)
+            if found is None and at == last and len(data) - at < defaults.USAGE_MAX_BYTES:
                 self._open = data[at:]
-            if whole:
-                return
+            if found is not None:
+                # Of two that tell the same the later one counts.
+                prompt = found[0] if prompt is None else prompt
+                completion = found[1] if completion is None else completion
             at = data.rfind(_KEY, 0, at)
+        if prompt is not None:
+            self.prompt_tokens = prompt
+        if completion is not None:
+            self.completion_tokens = completion
 
-    def _take(self, data: bytes, at: int) -> bool | None:
-        """Take the usage at `at`; return whether it is one, None if its end is not here yet."""
-        found = _VALUE.match(data, at)
-        if found is None:
-            return False
-        if found["object"] is None:
-            # Either another value follows, or the value has not begun.
-            return None if found.end() == len(data) else False
-        text = data[found.start("object") : at + defaults.USAGE_MAX_BYTES]
-        try:
-            usage, _ = _decode(text.decode(errors="replace"))
-        except (ValueError, RecursionError):
-            return None
-        prompt = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
-        completion = _count(usage.get("completion_tokens", usage.get("output_tokens")))
-        if prompt is None and completion is None:
-            return False
-        self.prompt_tokens, self.completion_tokens = prompt, completion
-        return True
+
+def _read(data: bytes, at: int) -> tuple[int | None, int | None] | None:
+    """Return the tokens of question and answer in the usage at `at`, None if its end is not here yet."""
+    found = _VALUE.match(data, at)
+    if found is None:
+        return _NOTHING
+    if found["object"] is None:
+        # Either another value follows, or the value has not begun.
+        return None if found.end() == len(data) else _NOTHING
+    text = data[found.start("object") : at + defaults.USAGE_MAX_BYTES]
+    try:
+        usage, _ = _decode(text.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+    return (
+        _count(usage.get("prompt_tokens", usage.get("input_tokens"))),
+        _count(usage.get("completion_tokens", usage.get("output_tokens"))),
+    )
 
 
 class ImageReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,13 @@ import pytest
 
 from aicn import defaults
 from aicn.clock import ManualClock
-from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
+from aicn.endpoints import Endpoint
+from aicn.ids import InstanceId, ModelName, PeerId, ProjectName, RequestId
 from aicn.node.uses import UseRecorder
 from aicn.store import Entry, History, HistoryReader, Query, Store
 from aicn.store.database import FILE_NAME
-from aicn.telemetry import Metrics, Outcome, Side, Use, metrics
+from aicn.telemetry import Metrics, Occasion, Outcome, Side, Spent, Use, metrics
 
-CHAT = (Side.INPUT, ModelKind.CHAT)
 ANSWER = b'{"choices":[],"usage":{"prompt_tokens":12,"completion_tokens":11}}'
 
 
@@ -32,17 +33,22 @@ class _Recording:
         self.recorder = UseRecorder(self.counted, PeerId("me"), self.clock, keeps_prompts=prompts)
         self.recorder.keep_in(self.history)
 
-    def begin(self, side: Side = Side.INPUT, kind: ModelKind = ModelKind.CHAT, **changes: Any) -> Use:
+    def begin(self, side: Side = Side.INPUT, endpoint: Endpoint = Endpoint.CHAT, **changes: Any) -> Use:
         settings: dict[str, Any] = {"project": "P", "model": "m", "cid": "", "peer": None, "caller": "127.0.0.1"}
+        settings |= {"request_id": "", "key": ""}
         settings |= changes
         return self.recorder.begin(
-            side,
-            kind,
-            ProjectName(settings["project"]),
-            ModelName(settings["model"]),
-            InstanceId(settings["cid"]),
-            settings["peer"],
-            settings["caller"],
+            Occasion(
+                side,
+                endpoint,
+                ProjectName(settings["project"]),
+                ModelName(settings["model"]),
+                InstanceId(settings["cid"]),
+                settings["peer"],
+                settings["caller"],
+                RequestId(settings["request_id"]),
+                settings["key"],
+            )
         )
 
     async def kept(self) -> tuple[list[Entry], list[str | None]]:
@@ -114,7 +120,7 @@ async def test_a_chat_that_went_well(recording: _Recording) -> None:
 
 
 async def test_images(recording: _Recording) -> None:
-    use = recording.begin(Side.WORKER, ModelKind.IMAGE_GENERATION, cid="c2", caller="16Uiu2HAmAsks")
+    use = recording.begin(Side.WORKER, Endpoint.IMAGE_GENERATION, cid="c2", caller="16Uiu2HAmAsks")
     use.first_byte()
     use.part(b'{"created":1,"data":[{"b64_json":"aGk="},{"b64_json":"aGk="}]}')
     use.end(Outcome.OK, 200)
@@ -171,7 +177,39 @@ def test_without_a_history_metrics_count_all_the_same() -> None:
     counted = Metrics()
     recorder = UseRecorder(counted, PeerId("me"), ManualClock(), keeps_prompts=True)
     assert not recorder.wants_body
-    use = recorder.begin(*CHAT, ProjectName("P"), ModelName("m"), InstanceId(""), None, "127.0.0.1")
+    use = recorder.begin(
+        Occasion(Side.INPUT, Endpoint.CHAT, ProjectName("P"), ModelName("m"), InstanceId(""), None, "127.0.0.1")
+    )
     use.end(Outcome.TIMEOUT, None)
     (cells,) = (cells for metric, cells in counted.snapshot() if metric is metrics.REQUESTS)
     assert cells == {("input", "chat", "other", "other", "timeout"): 1}
+
+
+async def test_what_a_request_is_known_by_is_kept_and_told(
+    recording: _Recording, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "aicn.requests")
+    spent: list[Spent] = []
+    recording.recorder.spend = spent.append
+    use = recording.begin(endpoint=Endpoint.EMBEDDINGS, model='m"\n x', request_id="r-1", key="k_1")
+    use.queued(0.25)
+    use.served_by(PeerId("16Uiu2HAmPeer"), InstanceId(""), 1)
+    use.first_byte()
+    use.part(b'{"data":[],"usage":{"prompt_tokens":7,"total_tokens":7}}')
+    use.end(Outcome.OK, 200)
+    ((entry,), _) = await recording.kept()
+    assert (entry.kind, entry.request_id, entry.key, entry.queue_ms) == ("embeddings", "r-1", "k_1", 250.0)
+    (line,) = caplog.messages
+    assert line.startswith('request_id=r-1 side=input kind=embeddings project=P model="m\\"\\n x" ')
+    assert " key=k_1 peer=16Uiu2HAmPeer attempts=1 outcome=ok status=200 queue_ms=250.0 " in line
+    assert "\n" not in line
+    ((occasion, peer, outcome, *numbers),) = spent
+    assert (occasion.key, peer, outcome, numbers) == ("k_1", "16Uiu2HAmPeer", Outcome.OK, [7, 0, 0])
+    assert recording.cells(metrics.QUEUE_TIME)[("embeddings",)].total == pytest.approx(0.25)
+
+
+async def test_what_a_worker_answers_costs_no_client_anything(recording: _Recording) -> None:
+    spent: list[Spent] = []
+    recording.recorder.spend = spent.append
+    recording.begin(Side.WORKER).end(Outcome.OK, 200)
+    assert spent == []

@@ -45,6 +45,14 @@ def test_stream_in_which_only_the_last_event_has_a_usage() -> None:
     assert read(*silent) == (None, None)
 
 
+def test_stream_that_tells_the_question_at_its_begin_and_the_answer_at_its_end() -> None:
+    begin = event({"type": "message_start", "message": {"usage": {"input_tokens": 12, "output_tokens": 1}}})
+    end = event({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 34}})
+    assert read(begin, event({"type": "ping"}), end) == (12, 34)
+    assert read(begin + event({"type": "ping"}) + end) == (12, 34)
+    assert read(*(bytes([byte]) for byte in begin + end)) == (12, 34)
+
+
 def test_stream_in_which_every_event_has_a_usage() -> None:
     events = [event({"usage": {"prompt_tokens": 12, "completion_tokens": count}}) for count in (1, 2, 34)]
     assert read(*events) == (12, 34)
