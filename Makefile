@@ -82,7 +82,7 @@ proto: $(PACKAGES) ## regenerate the protobuf module from protocol.proto
 .PHONY: requirements
 requirements: $(PACKAGES) ## re-pin every Python package: requirements/*.txt from *.in and pyproject.toml
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
-		--extra demo pyproject.toml requirements/dev.in --output-file requirements/dev.txt
+		--extra demo --extra traces pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-deps requirements/model.in --output-file requirements/model.txt
 	@git --no-pager diff --stat -- requirements

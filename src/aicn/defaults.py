@@ -495,3 +495,22 @@ HTTP_PROXY_PROTOCOL: Final = "/proxy-example/0.0.1"
 
 HTTP_PROXY_MAX_EXCHANGES: Final = 256
 """Requests under way in one proxy; further ones are told 503. Each holds two sockets or streams and their buffers."""
+
+# --- traces ------------------------------------------------------------------------------------------------
+
+TRACES_PENDING_MAX: Final = 2_048
+"""Spans that wait to be sent, some 2 KB each; more are dropped, as a collector that is down must cost nobody anything."""
+
+TRACES_EXPORT_TIMEOUT_S: Final = 5.0
+"""For one batch of spans, and so for the stop of a node whose collector is gone."""
+
+# --- streams of events to users ---------------------------------------------------------------------------
+
+CONTINUE_MAX: Final = 3
+"""How often one stream is continued elsewhere: a stream that breaks off a fourth time has another reason than nodes."""
+
+CONTINUE_TEXT_MAX_CHARS: Final = 262_144
+"""Text that is kept of a stream to continue it, more than any model writes at once; a longer one is not continued."""
+
+PASSED_ERROR_MAX_BYTES: Final = 65_536
+"""Of a model server's error that must become an event, since the head has left; only its message is told."""

@@ -32,7 +32,8 @@ def names(requirements: list[str]) -> list[str]:
 
 
 def python_runtime() -> list[str]:
-    return names(project()["dependencies"]) + names(project()["optional-dependencies"]["demo"])
+    optional: dict[str, list[str]] = project()["optional-dependencies"]
+    return names(project()["dependencies"]) + [name for extra in optional.values() for name in names(extra)]
 
 
 def python_development() -> list[str]:

@@ -109,7 +109,7 @@ class Node:
         self.directory = Directory(self._clock)
         self._inbox = HeartbeatInbox(self.directory, self._clock)
         self._links = Links(self.host, config, self.directory, self._clock)
-        self._records = Records(config.aicn.history, self.host.peer_id, self._clock)
+        self._records = Records(config.aicn, self.host.peer_id, self._clock)
         read_network(self._records.counted, self.host, self.directory, self._inbox)
         self.registry = ModelRegistry(configured_models(config), save=self._save_models, on_change=self._models_changed)
         self._announcer = Announcer(

@@ -13,6 +13,7 @@ from aicn.clock import Clock
 from aicn.ids import InstanceId, ModelKind, PeerId
 from aicn.store import Entry, History
 from aicn.telemetry import Metrics, ModelLabels, Occasion, Outcome, Side, Spend, Spent, Use, metrics
+from aicn.telemetry.traces import Traces
 from aicn.telemetry.usage import ImageReader, TokenReader
 
 _log = logging.getLogger("aicn.requests")
@@ -39,6 +40,7 @@ class UseRecorder:
         self.history: History | None = None
         self.spend: Spend | None = None
         """Told of what each use of a client has cost."""
+        self.traces: Traces | None = None
         self.models = ModelLabels()
         self._keeps_prompts = keeps_prompts
 
@@ -119,6 +121,8 @@ class _Recorded:
             self._recorder.history.add(entry, _words(self._body))
         if _log.isEnabledFor(logging.INFO):
             _log.info("%s", log_line(entry))
+        if self._recorder.traces is not None:
+            self._trace(self._recorder.traces, outcome, entry)
         if self._occasion.side is Side.INPUT and self._recorder.spend is not None:
             self._recorder.spend(
                 Spent(
@@ -130,6 +134,24 @@ class _Recorded:
                     self._images.images if self._images is not None else 0,
                 )
             )
+
+    def _trace(self, traces: Traces, outcome: Outcome, entry: Entry) -> None:
+        began_ns = int(self._began_unix_s * 1e9)
+        first_ms = entry.first_byte_ms
+        facts = {
+            "http.response.status_code": entry.status,
+            "gen_ai.usage.input_tokens": entry.prompt_tokens,
+            "gen_ai.usage.output_tokens": entry.completion_tokens,
+            "aicn.node": entry.peer,
+            "aicn.attempts": entry.attempts,
+            "aicn.queue_ms": entry.queue_ms,
+        }
+        times_ns = (
+            began_ns,
+            None if first_ms is None else began_ns + int(first_ms * 1e6),
+            began_ns + int(entry.total_ms * 1e6),
+        )
+        traces.record(self._occasion, outcome, times_ns, {k: v for k, v in facts.items() if v is not None})
 
     def _count(self, outcome: Outcome, ended_s: float) -> None:
         counted = self._recorder.counted

@@ -69,6 +69,8 @@ class Occasion(NamedTuple):
     """Names the request on its whole way; empty where a peer gave it none."""
     key: str = ""
     """Id of the API key that the client used; empty: none."""
+    traceparent: str = ""
+    """W3C's header, as the client sent it; not checked."""
 
 
 class Spent(NamedTuple):
