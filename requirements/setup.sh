@@ -3,12 +3,15 @@
 #   setup.sh python VENV   a Python >= 3.11 and a virtual environment in VENV
 #   setup.sh rust          cargo and rustc new enough, and a linker
 #   setup.sh lint          rustfmt and clippy
+#   setup.sh node          node and npm, with which tests run the JavaScript SDK
 #   setup.sh network       ip and nft, with which tests make networks of their own; they are skipped without
 set -euo pipefail
 
 readonly PYTHON_CHECK='import sys; sys.exit(sys.version_info < (3, 11))'
 # The same number stands in Cargo.toml as rust-version.
 readonly RUST_MINOR=88
+# The same number stands in tests/sdk/javascript/package.json; Debian 12 has it.
+readonly NODE_MAJOR=18
 
 fail() {
     printf 'aicn: %s\n' "$1" >&2
@@ -81,6 +84,16 @@ setup_lint() {
     done
 }
 
+setup_node() {
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+        debian 'tests ask a node with the JavaScript SDK, and node or npm is missing' nodejs npm
+    fi
+    local major
+    major=$(node --version | sed -E 's/^v([0-9]+).*/\1/')
+    [ "$major" -ge "$NODE_MAJOR" ] \
+        || fail "$(node --version) of node is too old: install Node.js $NODE_MAJOR or newer, then run make again"
+}
+
 setup_network() {
     if [ "$(uname)" = Linux ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         if ! command -v ip >/dev/null || ! command -v nft >/dev/null; then
@@ -93,6 +106,7 @@ case ${1:-} in
     python) setup_python "$2" ;;
     rust) setup_rust ;;
     lint) setup_lint ;;
+    node) setup_node ;;
     network) setup_network ;;
-    *) fail 'usage: setup.sh python VENV | rust | lint | network' ;;
+    *) fail 'usage: setup.sh python VENV | rust | lint | node | network' ;;
 esac

