@@ -1,21 +1,72 @@
 """Server-sent events on their way through: bytes unchanged, whole events only, and an honest end.
 
 Source of the format: WHATWG HTML, section 9.2 (event streams): lines end in LF, CRLF or CR; an empty line ends
-an event.
+an event; a byte order mark may stand before the first.
 """
 
 from __future__ import annotations
 
 import re
+from enum import Enum
+from typing import Final
+
+import msgspec
 
 from aicn import defaults
+from aicn.endpoints import Endpoint
 
-_DONE = re.compile(rb"[\r\n]data: ?\[DONE\][\r\n]*\Z")
-_DONE_WINDOW_BYTES = 32
-"""More than the longest form of the final event, line ends included."""
+_DONE: Final = re.compile(
+    rb"(?:[\r\n]|\A\xef\xbb\xbf)data: ?\[DONE\](?:[\r\n]|(?<=[\r\n])(?::|id|event|retry)[^\r\n]*)*\Z"
+)
+"""The final event, and behind it at most what says nothing: comments, and the fields that are no data."""
 
-_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
-_LONGEST_END_BYTES = 3
+_DONE_WINDOW_BYTES: Final = 256
+"""More than the longest form of the final event that is known, its other fields included."""
+
+_RESPONSE_END: Final = re.compile(
+    rb'(?:\A|[\r\n])(?:event: ?|data: ?\{\s*"type"\s*:\s*")response\.(?:completed|failed|incomplete)["\r\n]'
+)
+_MESSAGE_END: Final = re.compile(rb'(?:\A|[\r\n])(?:event: ?|data: ?\{\s*"type"\s*:\s*")message_stop["\r\n]')
+
+_ENDS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
+_LONGEST_END_BYTES: Final = 3
+
+_EVENT_END: Final = re.compile(rb"(?>\r\n|[\r\n])(?>\r\n|[\r\n])")
+"""The end of a line and an empty line; the groups are atomic so that CRLF is never taken for two ends."""
+
+_DATA: Final = re.compile(rb"(?:\A|(?<=[\r\n]))data(?::[ ]?([^\r\n]*)|(?=[\r\n]|\Z))")
+_EVENT_NAME: Final = re.compile(rb"(?:\A|[\r\n])event:[ ]?([^\r\n]*)")
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+DONE_EVENT: Final = b"data: [DONE]\n\n"
+"""How a stream of OpenAI's chat ends."""
+
+
+class Ending(Enum):
+    """How a stream says that it is whole."""
+
+    DONE = "data: [DONE]"
+    """OpenAI's chat and completions."""
+    RESPONSE = "response.completed, response.failed or response.incomplete"
+    """OpenAI's responses."""
+    MESSAGE = "message_stop"
+    """Anthropic's messages."""
+    NONE = ""
+    """By nothing but its end: speech, transcriptions, images."""
+
+
+_ENDINGS: Final = {
+    Endpoint.CHAT: Ending.DONE,
+    Endpoint.COMPLETIONS: Ending.DONE,
+    Endpoint.RESPONSES: Ending.RESPONSE,
+    Endpoint.MESSAGES: Ending.MESSAGE,
+}
+
+
+def ending_of(endpoint: Endpoint) -> Ending:
+    """Return how a stream of `endpoint` ends."""
+    return _ENDINGS.get(endpoint, Ending.NONE)
 
 
 class EventStream:
@@ -26,44 +77,61 @@ class EventStream:
     event longer than `defaults.SSE_HELD_MAX_BYTES` is passed on in parts.
 
     Attributes:
-        done: whether the last event seen was `data: [DONE]`.
         broken_event: whether part of an unfinished event has been passed on.
     """
 
-    def __init__(self) -> None:
-        """Start before the first byte."""
+    def __init__(self, ending: Ending = Ending.DONE) -> None:
+        """Start before the first byte of a stream that ends in that way."""
+        self._ending = ending
         self._held = b""
-        self._tail = b"\n"
-        self.done = False
+        self._tail = b""
+        self._said = False
         self.broken_event = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream, if it ends here, is whole by its own word."""
+        return self._said and not (self.broken_event and self._ending is not Ending.DONE)
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes as they arrive; return those that may leave now."""
         data, self._held = self._held + data, b""
+        middle = self.broken_event
         # An event that is being passed on in parts may end on a line end of which half has gone already.
-        gone = self._tail[-_LONGEST_END_BYTES:] if self.broken_event else b""
+        gone = self._tail[-_LONGEST_END_BYTES:] if middle else b""
         cut = max(0, _end_of_last_event(gone + data) - len(gone))
         unfinished = len(data) - cut
         if not unfinished:
             self.broken_event = False
-        elif unfinished > defaults.SSE_HELD_MAX_BYTES or (self.broken_event and not cut):
+        elif unfinished > defaults.SSE_HELD_MAX_BYTES or (middle and not cut):
             self.broken_event = True
         else:
             self._held, data = data[cut:], data[:cut]
             self.broken_event = False
-        self._note(data)
+        self._note(data, middle=middle)
         return data
 
     def finish(self) -> bytes:
         """Return what was held back, at a clean end of the stream."""
         rest, self._held = self._held, b""
-        self._note(rest)
+        self._note(rest, middle=self.broken_event)
+        if self._ending is Ending.NONE:
+            # Nothing but the end of a line tells an event that was cut from one that nobody closed.
+            self._said = not self._tail or self._tail.endswith((b"\n", b"\r"))
         return rest
 
-    def _note(self, data: bytes) -> None:
-        if data:
-            self._tail = (self._tail + data[-_DONE_WINDOW_BYTES:])[-_DONE_WINDOW_BYTES:]
-            self.done = _DONE.search(self._tail) is not None
+    def _note(self, data: bytes, *, middle: bool) -> None:
+        if not data:
+            return
+        tail = (self._tail or b"\n") + data[-_DONE_WINDOW_BYTES:]
+        if not self._tail and data.startswith(_BYTE_ORDER_MARK):
+            tail = data[-_DONE_WINDOW_BYTES:]
+        self._tail = tail[-_DONE_WINDOW_BYTES:]
+        if self._ending is Ending.DONE:
+            self._said = b"[DONE]" in self._tail and _DONE.search(self._tail) is not None
+        elif not self._said and not middle and self._ending is not Ending.NONE:
+            pattern = _RESPONSE_END if self._ending is Ending.RESPONSE else _MESSAGE_END
+            self._said = pattern.search(data) is not None
 
 
 def _end_of_last_event(data: bytes) -> int:
@@ -71,3 +139,47 @@ def _end_of_last_event(data: bytes) -> int:
     if data.endswith(b"\n\n"):
         return len(data)
     return max((found + len(end) for end in _ENDS if (found := data.rfind(end)) >= 0), default=0)
+
+
+def split_events(data: bytes) -> list[bytes]:
+    """Return whole events one by one, each with the empty line that ends it; joined they are `data`."""
+    events = []
+    start = 0
+    for found in _EVENT_END.finditer(data):
+        events.append(data[start : found.end()])
+        start = found.end()
+    if start < len(data):
+        events.append(data[start:])
+    return events
+
+
+def data_of(event: bytes) -> bytes:
+    """Return the data of one event, its lines joined; empty for a comment."""
+    lines = _DATA.findall(event.removeprefix(_BYTE_ORDER_MARK))
+    return lines[0] if len(lines) == 1 else b"\n".join(lines)
+
+
+class _Failure(msgspec.Struct):
+    error: msgspec.Raw = msgspec.Raw(b"null")
+    type: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_failure: Final = msgspec.json.Decoder(_Failure)
+
+
+def tells_error(event: bytes) -> bool:
+    """Whether one event tells of a failure of the model server, in the words of OpenAI, Anthropic or the reference."""
+    if b"error" not in event:
+        return False
+    name = _EVENT_NAME.search(event.removeprefix(_BYTE_ORDER_MARK))
+    if name is not None and name[1] == b"error":
+        return True
+    try:
+        said = _failure.decode(data_of(event))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # No object: nothing that a client would take for an error either.
+        return False
+    return bytes(said.error) not in {b"null", b"", b'""'} or bytes(said.type) == b'"error"'
+
+
+__all__ = ["DONE_EVENT", "Ending", "EventStream", "data_of", "ending_of", "split_events", "tells_error"]

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aicn import defaults
-from aicn.api.sse import EventStream
+from aicn.api.sse import EventStream, data_of, ending_of, split_events, tells_error
+from aicn.endpoints import Endpoint
 
 DONE = b"data: [DONE]\n\n"
 
@@ -27,7 +28,18 @@ def test_unfinished_event_waits_for_its_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    "last", [DONE, b"data:[DONE]\n\n", b"data: [DONE]\r\n\r\n", b"data: [DONE]\n", b"data: [DONE]", b"data: [DONE]\r\r"]
+    "last",
+    [
+        DONE,
+        b"data:[DONE]\n\n",
+        b"data: [DONE]\r\n\r\n",
+        b"data: [DONE]\n",
+        b"data: [DONE]",
+        b"data: [DONE]\r\r",
+        b"id: 9\ndata: [DONE]\n\n",
+        b"data: [DONE]\nid: 9\n\n",
+        DONE + b": that was all\n\n",
+    ],
 )
 @pytest.mark.parametrize("step", [1, 3, 1000])
 def test_done_is_recognised_however_it_is_cut(last: bytes, step: int) -> None:
@@ -40,7 +52,15 @@ def test_done_is_recognised_however_it_is_cut(last: bytes, step: int) -> None:
 
 @pytest.mark.parametrize(
     "last",
-    [b"data: say [DONE]\n\n", b": [DONE]\n\n", b"data: [DONE] not\n\n", b"event: [DONE]\n\n", DONE + b"data: x\n\n"],
+    [
+        b"data: say [DONE]\n\n",
+        b": [DONE]\n\n",
+        b"data: [DONE] not\n\n",
+        b"event: [DONE]\n\n",
+        b"data: [DONE]\ndata: x\n\n",
+        DONE + b"data: x\n\n",
+        DONE + b"data\n\n",
+    ],
 )
 def test_other_uses_of_the_word_are_no_end(last: bytes) -> None:
     events = EventStream()
@@ -75,4 +95,106 @@ def test_bytes_never_change_and_only_whole_events_leave(events: list[bytes], cut
         at, turn = at + step, turn + 1
         assert len(out) in boundaries
     assert out + stream.finish() == whole
-    assert stream.done == (bool(events) and events[-1] == DONE)
+    spoken = [event for event in events if not event.startswith(b":")]
+    assert stream.done == (bool(spoken) and spoken[-1] == DONE)
+
+
+def test_byte_order_mark_before_the_only_event() -> None:
+    events = EventStream()
+    assert events.feed(b"\xef\xbb\xbf" + DONE) == b"\xef\xbb\xbf" + DONE
+    assert events.done
+
+
+ENDINGS = [
+    (Endpoint.CHAT, DONE),
+    (Endpoint.COMPLETIONS, DONE),
+    (Endpoint.RESPONSES, b'event: response.completed\ndata: {"type":"response.completed","response":{}}\n\n'),
+    (Endpoint.RESPONSES, b'data: {"type": "response.incomplete"}\r\n\r\n'),
+    (Endpoint.RESPONSES, b'event: response.failed\rdata: {"response":{}}\r\r'),
+    (Endpoint.RESPONSES, b"event: response.completed\ndata: {}\n\n" + DONE),
+    (Endpoint.MESSAGES, b'event: message_stop\ndata: {"type":"message_stop"}\n\n'),
+    (Endpoint.SPEECH, b'data: {"type":"speech.audio.delta"}\n\n'),
+    (Endpoint.TRANSCRIPTION, b'data: {"type":"transcript.text.done"}\n'),
+    (Endpoint.IMAGE_GENERATION, b""),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "last"), ENDINGS)
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_each_endpoint_ends_in_its_own_way(endpoint: Endpoint, last: bytes, step: int) -> None:
+    events = EventStream(ending_of(endpoint))
+    whole = b'event: response.created\ndata: {"type":"message_start"}\n\n' + last
+    out = b"".join(events.feed(whole[at : at + step]) for at in range(0, len(whole), step)) + events.finish()
+    assert out == whole
+    assert events.done
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "last"),
+    [
+        (Endpoint.RESPONSES, b""),
+        (Endpoint.RESPONSES, DONE),
+        (Endpoint.RESPONSES, b'data: {"type":"response.output_text.delta","delta":"event: response.completed"}\n\n'),
+        (Endpoint.RESPONSES, b'data: {"delta":"{\\"type\\":\\"response.completed\\"}"}\n\n'),
+        (Endpoint.MESSAGES, DONE),
+        (Endpoint.MESSAGES, b'event: message_delta\ndata: {"type":"message_delta"}\n\n'),
+        (Endpoint.SPEECH, b'data: {"type":"speech.au'),
+        (Endpoint.CHAT, b'event: message_stop\ndata: {"type":"message_stop"}\n\n'),
+    ],
+)
+def test_what_is_no_end_there(endpoint: Endpoint, last: bytes) -> None:
+    events = EventStream(ending_of(endpoint))
+    events.feed(b"data: {}\n\n" + last)
+    events.finish()
+    assert not events.done
+
+
+def test_final_event_that_is_longer_than_the_bound_ends_the_stream_only_when_it_is_whole() -> None:
+    events = EventStream(ending_of(Endpoint.RESPONSES))
+    events.feed(b"event: response.completed\ndata: " + b"x" * (defaults.SSE_HELD_MAX_BYTES + 1))
+    assert (events.broken_event, events.done) == (True, False)
+    events.feed(b"\n\n")
+    assert (events.broken_event, events.done) == (False, True)
+
+
+def test_ten_megabytes_in_one_line_pass_unchanged() -> None:
+    events = EventStream()
+    whole = b"data: " + bytes(10_000_000).replace(b"\0", b"x") + b"\n\n" + DONE
+    out = b"".join(events.feed(whole[at : at + 65_536]) for at in range(0, len(whole), 65_536)) + events.finish()
+    assert out == whole
+    assert events.done
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_events_are_told_apart_and_read(end: bytes) -> None:
+    events = [
+        b": note" + end + end,
+        b"event: e" + end + b"data: a" + end + b"id: 1" + end + b"data:b" + end + end,
+        b"data" + end + end,
+        b"data:  two" + end + end,
+    ]
+    assert split_events(b"".join(events)) == events
+    assert [data_of(event) for event in events] == [b"", b"a\nb", b"", b" two"]
+    assert split_events(b"data: cut") == [b"data: cut"]
+    assert data_of(b"\xef\xbb\xbfdata: x\n\n") == b"x"
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (b'data: {"error":{"message":"m"}}\n\n', True),
+        (b'data: {"code":1018,"message":"m","error":{}}\n\n', True),
+        (b'data: {"error":"m"}\n\n', True),
+        (b'event: error\ndata: {"type":"overloaded"}\n\n', True),
+        (b'data: {"type":"error","code":"server_error"}\n\n', True),
+        (b'data: {"error":null,"choices":[]}\n\n', False),
+        (b'data: {"error":""}\n\n', False),
+        (b'data: {"choices":[{"delta":{"content":"{\\"error\\":1}"}}]}\n\n', False),
+        (b'data: {"choices":[{"error":{}}]}\n\n', False),
+        (b"data: error\n\n", False),
+        (b": error\n\n", False),
+        (b'data: ["error"]\n\n', False),
+    ],
+)
+def test_error_events_of_a_model_server(event: bytes, told: bool) -> None:  # noqa: FBT001
+    assert tells_error(event) is told

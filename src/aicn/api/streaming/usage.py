@@ -1,0 +1,112 @@
+"""How many tokens a stream had: asked of every model server, hidden from a client that did not ask.
+
+Source: OpenAI's API reference, `stream_options.include_usage`: the last event of a stream then has no choices and
+the usage of the whole request; all others may have `"usage": null`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from aicn.api.sse import data_of, split_events
+
+_MEMBER: Final = b'"stream_options":{"include_usage":true}'
+_OPENING: Final = re.compile(rb"\s*\{\s*(?P<empty>\})?")
+_KEY: Final = re.compile(rb'(?<!\\)"stream_options"\s*:\s*')
+_NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+
+
+class _Asked(msgspec.Struct):
+    stream: Any = False
+    stream_options: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Options(msgspec.Struct):
+    include_usage: Any = False
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[msgspec.Raw] = msgspec.field(default_factory=list)
+    usage: dict[str, Any] | None = None
+    error: Any = None
+
+
+_asked: Final = msgspec.json.Decoder(_Asked)
+_options: Final = msgspec.json.Decoder(_Options)
+_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_chunk: Final = msgspec.json.Decoder(_Chunk)
+
+
+def with_usage(body: bytes) -> bytes | None:
+    """Return the body of a streamed chat that asks for the usage as well; all its other values are untouched.
+
+    Args:
+        body: of a request to `chat/completions` or `completions`.
+
+    Returns:
+        None where nothing is to be added: it is not streamed, it asks already, or it is not understood, which is
+        for the model server to say.
+    """
+    if b'"stream"' not in body:
+        return None
+    try:
+        asked = _asked.decode(body)
+        return _added(body, bytes(asked.stream_options)) if asked.stream is True else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _added(body: bytes, options: bytes) -> bytes | None:
+    if not options:
+        return _inserted(body)
+    if options == b"null":
+        return _replaced(body, options, b'{"include_usage":true}')
+    if _options.decode(options).include_usage is True:
+        return None
+    members = _object.decode(options)
+    members["include_usage"] = msgspec.Raw(b"true")
+    return _replaced(body, options, msgspec.json.encode(members))
+
+
+def _inserted(body: bytes) -> bytes | None:
+    opening = _OPENING.match(body)
+    if opening is None or opening["empty"] is not None:
+        return None
+    at = opening.end()
+    return b"%b%b,%b" % (body[:at], _MEMBER, body[at:])
+
+
+def _replaced(body: bytes, old: bytes, new: bytes) -> bytes:
+    places = [found.end() for found in _KEY.finditer(body)]
+    if len(places) == 1 and body.startswith(old, places[0]):
+        at = places[0]
+        return b"%b%b%b" % (body[:at], new, body[at + len(old) :])
+    # The name stands elsewhere too, or is written with escapes: to write the members anew keeps every value's bytes.
+    members = _object.decode(body)
+    members["stream_options"] = msgspec.Raw(new)
+    return msgspec.json.encode(members)
+
+
+class UsageFilter:
+    """Takes the event out of a stream that has nothing but the usage."""
+
+    __slots__ = ()
+
+    def feed(self, events: bytes) -> bytes:
+        """Return whole events without those that only tell the usage; most streams have one of them, at the end."""
+        if _NO_CHOICES.search(events) is None:
+            return events
+        return b"".join(event for event in split_events(events) if not _is_usage_only(event))
+
+
+def _is_usage_only(event: bytes) -> bool:
+    if _NO_CHOICES.search(event) is None:
+        return False
+    try:
+        chunk = _chunk.decode(data_of(event))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return not chunk.choices and chunk.usage is not None and chunk.error is None
