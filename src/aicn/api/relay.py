@@ -2,65 +2,90 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from aicn import defaults
 from aicn.api.caller import Caller
-from aicn.api.errors import ApiError, Code, event_body, from_exception, from_node
-from aicn.api.sse import EventStream
-from aicn.errors import AicnError, NetworkError, WireError
+from aicn.api.errors import ApiError, Code, event_body, from_node
+from aicn.api.streaming.events import EventRelay, Passage, content_type, streams
+from aicn.api.streaming.keepalive import EVENT_STREAM_HEADERS
 from aicn.routing import Answer
 from aicn.telemetry import Outcome, Use
-
-_log = logging.getLogger("aicn.api")
 
 _PASSED_HEADERS = frozenset({b"content-type", b"content-encoding", b"content-language", b"retry-after"})
 """What a peer may tell the client's HTTP library. It is a stranger: no cookies, no CORS, no redirects."""
 
-ErrorBody = Callable[[ApiError], dict[str, Any]]
+_FAILED_FROM = 400
 
 
 class _CodeOnly(msgspec.Struct):
     code: int = 0
 
 
-async def relay(answer: Answer, caller: Caller, use: Use, json_held_max_bytes: int | None = None) -> Outcome:
+class _Failure(msgspec.Struct):
+    error: Any = None
+    message: Any = None
+    detail: Any = None
+
+
+def error_event(error: ApiError) -> bytes:
+    """Return `error` as one server-sent event, for readers of `/api/v0` and of OpenAI streams alike."""
+    return b"data: " + msgspec.json.encode(event_body(error)) + b"\n\n"
+
+
+_PLAIN = Passage(error_event)
+
+
+async def relay(
+    answer: Answer,
+    caller: Caller,
+    use: Use,
+    json_held_max_bytes: int | None = None,
+    *,
+    passage: Passage = _PLAIN,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> Outcome:
     """Send `answer` on to `caller`, tell `use` of it, and return how it went.
 
     Args:
         answer: what a peer answers.
-        caller: who asked.
+        caller: who asked; if comments have been sent to fill its wait, only a stream of events can follow.
         use: takes the parts of the answer.
         json_held_max_bytes: JSON that is longer is passed on as it comes; None: JSON is passed on when it is whole,
             and fails if it is longer than `defaults.JSON_ANSWER_MAX_BYTES`.
+        passage: how events are passed on.
+        headers: sent besides those of the answer.
 
     Raises:
-        ApiError: the peer itself refused, or there is no room for the answer; nothing has been sent.
+        ApiError: the peer itself refused, or there is no room for the answer, or it is no stream where one has begun;
+            nothing has been sent, or nothing but comments.
         AicnError: the answer broke off; a part of it may have been sent.
     """
     if answer.node_error is not None:
         raise from_node(answer.node_error)
-    headers = _headers(answer)
-    kind = _content_type(answer)
-    if kind == b"text/event-stream":
-        return await _relay_events(answer, caller, headers, use)
+    if streams(answer):
+        await _begin_events(answer, caller, headers)
+        return await EventRelay(passage, caller, use).run(answer)
+    if caller.started:
+        raise await _as_failure(answer, use)
+    kind = content_type(answer)
+    described = [*_headers(answer), *headers]
     if kind != b"application/json":
-        return await _relay_parts(b"", answer, caller, headers, use)
+        return await _relay_parts(b"", answer, caller, described, use)
     body = await answer.read_all(defaults.JSON_ANSWER_MAX_BYTES, caller.hold, json_held_max_bytes)
     if not answer.complete:
-        return await _relay_parts(body, answer, caller, headers, use)
+        return await _relay_parts(body, answer, caller, described, use)
     use.part(body)
     status = _json_status(answer.status, body)
-    await caller.answer(status, body, headers)
+    await caller.answer(status, body, described)
     return _outcome(status)
 
 
 def _outcome(status: int) -> Outcome:
-    return Outcome.UPSTREAM_ERROR if status >= 400 else Outcome.OK  # noqa: PLR2004
+    return Outcome.UPSTREAM_ERROR if status >= _FAILED_FROM else Outcome.OK
 
 
 async def _relay_parts(
@@ -76,6 +101,37 @@ async def _relay_parts(
     return _outcome(answer.status)
 
 
+async def _begin_events(answer: Answer, caller: Caller, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    described = _headers(answer)
+    if not caller.started:
+        await caller.start(answer.status, [*described, *headers, *EVENT_STREAM_HEADERS])
+        return
+    # The head has left with the first comment: what it would have said about the answer is said in one more.
+    said = (b"%b=%b" % pair for pair in described if pair[0].startswith(b"x-aicn-"))
+    await caller.send(b": %b\n\n" % b" ".join(said))
+
+
+async def _as_failure(answer: Answer, use: Use) -> ApiError:
+    """Return why an answer that is no stream cannot follow the comments that were sent."""
+    if answer.status < _FAILED_FROM:
+        return ApiError(Code.MODEL, "the model server answered with something else than a stream", 502)
+    body = bytearray()
+    while len(body) < defaults.PASSED_ERROR_MAX_BYTES and (part := await answer.read_some()):
+        use.part(part)
+        body += part
+    return ApiError(Code.MODEL, f"the model server answered {answer.status}{_message(bytes(body))}", answer.status)
+
+
+def _message(body: bytes) -> str:
+    try:
+        failure = msgspec.json.decode(body, type=_Failure)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    said = failure.error.get("message") if isinstance(failure.error, dict) else failure.error
+    said = said or failure.message or failure.detail
+    return f": {said}" if isinstance(said, str) else ""
+
+
 def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     return [
         *(pair for pair in answer.headers if pair[0] in _PASSED_HEADERS or pair[0].startswith(b"openai-")),
@@ -85,14 +141,9 @@ def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _content_type(answer: Answer) -> bytes:
-    full = next((value for name, value in answer.headers if name == b"content-type"), b"")
-    return full.partition(b";")[0].strip().lower()
-
-
 def _json_status(status: int, body: bytes) -> int:
     """A model server may say `code` != 0 with status 200: that is a failure, and is answered as one."""
-    if status >= 400 or b'"code"' not in body:  # noqa: PLR2004
+    if status >= _FAILED_FROM or b'"code"' not in body:
         return status
     try:
         failed = msgspec.json.decode(body, type=_CodeOnly).code != 0
@@ -100,36 +151,3 @@ def _json_status(status: int, body: bytes) -> int:
         # Not an object, or `code` is no number: then it is no model server's error either.
         return status
     return 500 if failed else status
-
-
-async def _relay_events(answer: Answer, caller: Caller, headers: list[tuple[bytes, bytes]], use: Use) -> Outcome:
-    """Send events as they arrive. A cut stream ends with an error event and without [DONE]."""
-    events = EventStream()
-    # Proxies on the way must neither keep nor collect events.
-    await caller.start(answer.status, [*headers, (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")])
-    try:
-        while part := await answer.read_some():
-            use.part(part)
-            if ready := events.feed(part):
-                await caller.send(ready)
-        rest = events.finish()
-        if events.done or answer.status >= 400:  # noqa: PLR2004
-            await caller.end(rest)
-            return _outcome(answer.status)
-        failure = ApiError(Code.STREAM, "the model server ended the stream without [DONE]; the answer may be cut")
-        if rest:
-            await caller.send(rest + b"\n\n")
-    except (NetworkError, WireError) as error:
-        _log.info("stream of peer %s broke off: %s", answer.peer, error)
-        failure = _broken(error)
-    await caller.end((b"\n\n" if events.broken_event else b"") + error_event(failure))
-    return Outcome.CUT
-
-
-def _broken(error: AicnError) -> ApiError:
-    return ApiError(Code.STREAM, f"the stream broke off: {error}", from_exception(error).status)
-
-
-def error_event(error: ApiError) -> bytes:
-    """Return `error` as one server-sent event."""
-    return b"data: " + msgspec.json.encode(event_body(error)) + b"\n\n"

@@ -164,22 +164,38 @@ class _Failure(msgspec.Struct):
     type: msgspec.Raw = msgspec.Raw(b"null")
 
 
+_FAILED_NAMES: Final = frozenset({b"error", b"response.failed"})
+
 _failure: Final = msgspec.json.Decoder(_Failure)
+
+
+def may_tell_error(events: bytes) -> bool:
+    """Whether it is worth asking each of `events` for a failure."""
+    return b"error" in events or b"response.failed" in events
 
 
 def tells_error(event: bytes) -> bool:
     """Whether one event tells of a failure of the model server, in the words of OpenAI, Anthropic or the reference."""
-    if b"error" not in event:
+    if not may_tell_error(event):
         return False
     name = _EVENT_NAME.search(event.removeprefix(_BYTE_ORDER_MARK))
-    if name is not None and name[1] == b"error":
+    if name is not None and name[1] in _FAILED_NAMES:
         return True
     try:
         said = _failure.decode(data_of(event))
     except (msgspec.DecodeError, UnicodeDecodeError):
         # No object: nothing that a client would take for an error either.
         return False
-    return bytes(said.error) not in {b"null", b"", b'""'} or bytes(said.type) == b'"error"'
+    return bytes(said.error) not in {b"null", b"", b'""'} or bytes(said.type).strip(b'"') in _FAILED_NAMES
 
 
-__all__ = ["DONE_EVENT", "Ending", "EventStream", "data_of", "ending_of", "split_events", "tells_error"]
+__all__ = [
+    "DONE_EVENT",
+    "Ending",
+    "EventStream",
+    "data_of",
+    "ending_of",
+    "may_tell_error",
+    "split_events",
+    "tells_error",
+]
