@@ -14,6 +14,7 @@ from support.drawing import SIGNATURE, draw
 
 GENERATIONS_PATH = "/v1/images/generations"
 EDITS_PATH = "/v1/images/edits"
+VARIATIONS_PATH = "/v1/images/variations"
 FILES_PATH = "/files/"
 
 DEFAULT_SIDE = 64
@@ -40,9 +41,17 @@ class Gallery:
     def edited(self, content_type: str, body: bytes) -> tuple[int, bytes]:
         """Return status and body of the answer to a form: the very image that came, with the prompt that came."""
         form = fields(content_type, body)
-        image, prompt = form.get("image"), form.get("prompt", b"").decode()
-        if image is None or not prompt:
-            return 400, failure("image or prompt is missing")
+        if "prompt" not in form:
+            return 400, failure("prompt is missing")
+        return self.varied(content_type, body)
+
+    def varied(self, content_type: str, body: bytes) -> tuple[int, bytes]:
+        """Return status and body of the answer to a form that needs no prompt: the very image that came."""
+        form = fields(content_type, body)
+        # Clients that send several images name each of them so.
+        image, prompt = form.get("image", form.get("image[]")), form.get("prompt", b"").decode()
+        if image is None:
+            return 400, failure("image is missing")
         if not image.startswith(SIGNATURE):
             return 400, failure("the image is no PNG")
         return 200, self._answer([image], prompt, form.get("response_format", b"b64_json").decode())

@@ -6,7 +6,10 @@
         await seen.gone.wait()  # set when the client left before its answer was whole
 
 It answers what it is told and judges nothing; what a test asserts is what arrived on the other side. Without a plan
-for it, it draws real PNG images at `image_url` and gives back the image it gets at `edit_url`.
+for it, it draws real PNG images at `image_url` and gives back the image it gets at `edit_url`. With `lifelike` in its
+plan, or at an endpoint that is not of chat or images, it does what the request asks for: see `support.model_answers`.
+What only asks whether it is there (`GET /v1/models`, `GET /health`) is kept apart in `probes`; of the plan only that it
+hangs, dies or is late counts for it.
 """
 
 from __future__ import annotations
@@ -15,90 +18,28 @@ import asyncio
 import hashlib
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from support.image_answers import EDITS_PATH, FILES_PATH, GENERATIONS_PATH, Gallery, received
+from support import model_answers
+from support.image_answers import EDITS_PATH, FILES_PATH, GENERATIONS_PATH, VARIATIONS_PATH, Gallery, received
+from support.model_answers.chat import DONE
+from support.model_plan import Plan, Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import TracebackType
 
-DONE = b"data: [DONE]\n\n"
+__all__ = ["BODY_KEPT_BYTES", "DONE", "MockModelServer", "Plan", "Seen", "completion", "event", "usage"]
+
+IMAGE_PATHS = {GENERATIONS_PATH, EDITS_PATH, VARIATIONS_PATH}
+CHAT_PATH = "/v1/chat/completions"
+PREFIX = "/v1/"
+PROBE_PATHS = {"/health", "/v1/models"}
 
 BODY_KEPT_BYTES = 16 << 20
 """Of a longer body only size and checksum are kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How to answer one request. The default is a short and healthy answer."""
-
-    events: int = 5
-    """Content events of a streamed answer."""
-    gap_ms: float = 0.0
-    """Pause before every event but the first."""
-    first_byte_ms: float = 0.0
-    """Pause before the head of the answer."""
-    first_event_ms: float = 0.0
-    """Pause between the head and the first event."""
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Added to, or in place of, the usual headers."""
-    body: bytes | None = None
-    """Answer with exactly this, whole; None: an answer shaped like OpenAI's."""
-    chunks: tuple[bytes, ...] | None = None
-    """Answer with exactly these, one write each, `gap_ms` apart; None: the usual."""
-    die_after: int | None = None
-    """Cut the connection after so many writes, before the end; 0: after the head."""
-    die_at_once: bool = False
-    """Cut the connection instead of answering."""
-    hang: bool = False
-    """Accept the request and never answer."""
-    piece_bytes: int = 0
-    """Split every write into pieces of so many bytes; 0: do not."""
-    done: bool = True
-    """End a stream with `data: [DONE]`."""
-    before_body: bool = False
-    """Answer without reading the request's body."""
-    body_bytes: int | None = None
-    """Read so much of the request's body and then no more, until the client is gone; None: read it."""
-    stamp: bool = False
-    """Put `"written_ns"`, the monotonic clock at the write, into every event."""
-
-
-@dataclass(slots=True)
-class Seen:
-    """One request as it arrived, and what became of its client."""
-
-    method: str
-    path: str
-    query: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    arrived_s: float
-    """Monotonic."""
-    body_size_bytes: int = 0
-    body_sha256: str = ""
-    writes: int = 0
-    """Events or chunks handed to the socket so far."""
-    finished: bool = False
-    """The whole answer was written."""
-    gone_s: float | None = None
-    """Monotonic time at which the client was found gone before the end; None: it stayed."""
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the server is through with the request, however it went."""
-
-    def json(self) -> Any:
-        """Return the decoded body."""
-        return json.loads(self.body)
-
-    def header(self, name: str) -> str | None:
-        """Return the first header of that name, in any case of letters."""
-        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
 
 class MockModelServer:
@@ -108,12 +49,16 @@ class MockModelServer:
         plan: how requests are answered from now on.
         once: plans used up one by one, first, before `plan` applies.
         seen: every request so far, oldest first.
+        probes: those that only asked whether the server is there, and which models it has.
+        models: the names that it gives then.
     """
 
     def __init__(self, plan: Plan | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.plan = plan or Plan()
         self.once: list[Plan] = []
         self.seen: list[Seen] = []
+        self.probes: list[Seen] = []
+        self.models: list[str] = []
         self._host = host
         self._port = port
         self._arrivals: asyncio.Queue[Seen] = asyncio.Queue()
@@ -158,7 +103,7 @@ class MockModelServer:
     @property
     def chat_url(self) -> str:
         """What to register as the `api` of a chat model."""
-        return f"{self.url}/v1/chat/completions"
+        return f"{self.url}{CHAT_PATH}"
 
     @property
     def image_url(self) -> str:
@@ -195,6 +140,7 @@ class MockModelServer:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.method == "GET" and request.path.startswith(FILES_PATH):
             return self._file(request)
+        is_probe = request.method == "GET" and request.path in PROBE_PATHS
         seen = Seen(
             method=request.method,
             path=request.path,
@@ -203,10 +149,13 @@ class MockModelServer:
             body=b"",
             arrived_s=time.monotonic(),
         )
-        plan = self.once.pop(0) if self.once else self.plan
-        self.seen.append(seen)
-        self._heads.put_nowait(seen)
         try:
+            if is_probe:
+                self.probes.append(seen)
+                return await self._probed(request, seen)
+            plan = self.once.pop(0) if self.once else self.plan
+            self.seen.append(seen)
+            self._heads.put_nowait(seen)
             if not plan.before_body:
                 await self._read_body(request, seen, plan)
             self._arrivals.put_nowait(seen)
@@ -235,21 +184,51 @@ class MockModelServer:
         data = self._gallery.files.get(request.path.removeprefix(FILES_PATH))
         return web.Response(status=404) if data is None else web.Response(body=data, content_type="image/png")
 
+    async def _probed(self, request: web.Request, seen: Seen) -> web.StreamResponse:
+        if self.plan.hang:
+            await asyncio.Event().wait()
+        if self.plan.first_byte_ms:
+            await asyncio.sleep(self.plan.first_byte_ms / 1_000)
+        if self.plan.die_at_once:
+            return _cut(request)
+        seen.finished = True
+        models = [{"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "mock"} for name in self.models]
+        return web.json_response({"object": "list", "data": models} if seen.path == "/v1/models" else {"status": "ok"})
+
     def _image(self, seen: Seen) -> tuple[int, bytes]:
         if seen.path == GENERATIONS_PATH:
             return self._gallery.generated(_decoded(seen.body))
         if len(seen.body) != seen.body_size_bytes:
             return 200, received(seen.body_size_bytes, seen.body_sha256)
-        return self._gallery.edited(seen.header("content-type") or "", seen.body)
+        draw = self._gallery.edited if seen.path == EDITS_PATH else self._gallery.varied
+        return draw(seen.header("content-type") or "", seen.body)
+
+    def _lifelike(self, seen: Seen, plan: Plan) -> Plan:
+        """Return `plan` with the answer that the request asks for, if it says nothing against it."""
+        content_type = seen.header("content-type") or ""
+        path = seen.path.removeprefix(PREFIX)
+        request = model_answers.Request(path, content_type, seen.body, seen.body_size_bytes, seen.body_sha256)
+        plan = model_answers.wished(request, plan)
+        if plan.body is not None or plan.chunks is not None:
+            return plan
+        try:
+            answer = model_answers.answer(request)
+        except model_answers.Refused as error:
+            return replace(plan, status=error.status, body=model_answers.refusal(error, path))
+        if answer is None:
+            return plan
+        return replace(plan, body=answer.body, chunks=answer.chunks, headers={**answer.headers, **plan.headers})
 
     async def _play(self, request: web.Request, seen: Seen, plan: Plan) -> web.StreamResponse:
+        if plan.lifelike or (seen.path not in IMAGE_PATHS | {CHAT_PATH} and seen.path.startswith(PREFIX)):
+            plan = self._lifelike(seen, plan)
         if plan.hang:
             await asyncio.Event().wait()
         if plan.first_byte_ms:
             await asyncio.sleep(plan.first_byte_ms / 1_000)
         if plan.die_at_once:
             return _cut(request)
-        if seen.path in {GENERATIONS_PATH, EDITS_PATH} and plan.body is None and plan.chunks is None:
+        if seen.path in IMAGE_PATHS and plan.body is None and plan.chunks is None:
             status, body = self._image(seen)
             plan = replace(plan, status=status, body=body)
         asked = _decoded(seen.body)
@@ -257,7 +236,7 @@ class MockModelServer:
             plan = replace(plan, body=completion(str(asked.get("model", "mock"))))
         if plan.body is not None:
             return await self._whole(request, seen, plan)
-        return await self._stream(request, seen, plan, str(asked.get("model", "mock")))
+        return await self._stream(request, seen, plan, asked)
 
     async def _whole(self, request: web.Request, seen: Seen, plan: Plan) -> web.StreamResponse:
         body = plan.body or b""
@@ -272,7 +251,8 @@ class MockModelServer:
         seen.finished = True
         return response
 
-    async def _stream(self, request: web.Request, seen: Seen, plan: Plan, model: str) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, seen: Seen, plan: Plan, asked: dict[str, Any]) -> web.StreamResponse:
+        model = str(asked.get("model", "mock"))
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", **plan.headers}
         response = web.StreamResponse(status=plan.status, headers=headers)
         await response.prepare(request)
@@ -288,8 +268,11 @@ class MockModelServer:
             await self._write(response, seen, plan, chunk)
         if plan.die_after is not None and plan.die_after >= count:
             return _cut(request)
-        if plan.done and plan.chunks is None:
-            await response.write(DONE)
+        if plan.chunks is None:
+            if (asked.get("stream_options") or {}).get("include_usage"):
+                await response.write(usage(model, count))
+            if plan.done:
+                await response.write(DONE)
         await response.write_eof()
         seen.finished = True
         return response
@@ -338,6 +321,13 @@ def event(model: str, index: int, *, stamp: bool = False) -> bytes:
     if stamp:
         chunk["written_ns"] = time.monotonic_ns()
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+def usage(model: str, completion_tokens: int) -> bytes:
+    """Return the event that tells the usage, for those who asked for it."""
+    used = {"prompt_tokens": 3, "completion_tokens": completion_tokens, "total_tokens": 3 + completion_tokens}
+    chunk = {"id": "chatcmpl-mock", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": model}
+    return b"data: " + json.dumps({**chunk, "choices": [], "usage": used}).encode() + b"\n\n"
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
