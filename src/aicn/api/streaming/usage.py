@@ -7,7 +7,7 @@ the usage of the whole request; all others may have `"usage": null`.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -40,23 +40,35 @@ _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _chunk: Final = msgspec.json.Decoder(_Chunk)
 
 
-def with_usage(body: bytes) -> bytes | None:
-    """Return the body of a streamed chat that asks for the usage as well; all its other values are untouched.
+class Wish(NamedTuple):
+    """What a request says of streams."""
+
+    streams: bool
+    """Whether it wants one."""
+    with_usage: bytes | None
+    """Its body, but asking for the usage as well; None where nothing is to be added."""
+
+
+_NO_STREAM: Final = Wish(streams=False, with_usage=None)
+
+
+def wish_of(body: bytes, *, has_usage_option: bool = True) -> Wish:
+    """Return what the body of a request says of streams; what is not understood is for the model server to say.
 
     Args:
-        body: of a request to `chat/completions` or `completions`.
-
-    Returns:
-        None where nothing is to be added: it is not streamed, it asks already, or it is not understood, which is
-        for the model server to say.
+        body: JSON.
+        has_usage_option: whether the endpoint knows `stream_options`, as chats and completions do. In the body that
+            is returned then, all other values are untouched.
     """
     if b'"stream"' not in body:
-        return None
+        return _NO_STREAM
     try:
         asked = _asked.decode(body)
-        return _added(body, bytes(asked.stream_options)) if asked.stream is True else None
+        if asked.stream is not True:
+            return _NO_STREAM
+        return Wish(streams=True, with_usage=_added(body, bytes(asked.stream_options)) if has_usage_option else None)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+        return _NO_STREAM
 
 
 def _added(body: bytes, options: bytes) -> bytes | None:
@@ -64,7 +76,7 @@ def _added(body: bytes, options: bytes) -> bytes | None:
         return _inserted(body)
     if options == b"null":
         return _replaced(body, options, b'{"include_usage":true}')
-    if _options.decode(options).include_usage is True:
+    if not options.startswith(b"{") or _options.decode(options).include_usage is True:
         return None
     members = _object.decode(options)
     members["include_usage"] = msgspec.Raw(b"true")

@@ -91,7 +91,7 @@ class Client:
 async def answered(stream: Written) -> AsyncIterator[Answer]:
     """The answer that is written on `stream`."""
 
-    async def opened(_: PeerId, __: bytes, *___: object) -> Any:
+    async def opened(_: PeerId, __: str, ___: bytes) -> Any:
         return stream
 
     async with ask_peer(opened, stream.peer, InstanceId(""), ASK) as answer:

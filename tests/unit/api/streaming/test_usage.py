@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from aicn.api.streaming import UsageFilter, with_usage
+from aicn.api.streaming import UsageFilter
+from aicn.api.streaming.usage import wish_of
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 
@@ -59,7 +60,8 @@ def _event(**fields: object) -> bytes:
     ],
 )
 def test_usage_is_asked_for(before: bytes, after: bytes) -> None:
-    assert with_usage(before) == after
+    assert wish_of(before) == (True, after)
+    assert wish_of(before, has_usage_option=False) == (True, None)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +71,6 @@ def test_usage_is_asked_for(before: bytes, after: bytes) -> None:
         b'{"stream":false}',
         b'{"stream":"true"}',
         b'{"stream":1}',
-        b'{"stream":true,"stream_options":{"include_usage":true}}',
-        b'{"stream":true,"stream_options":5}',
         b'{"stream":true',
         b'["stream"]',
         b"",
@@ -78,8 +78,20 @@ def test_usage_is_asked_for(before: bytes, after: bytes) -> None:
         b'{"stream":true,"a":"\xff"',
     ],
 )
-def test_other_bodies_stay_as_they_are(body: bytes) -> None:
-    assert with_usage(body) is None
+def test_other_bodies_want_no_stream(body: bytes) -> None:
+    assert wish_of(body) == (False, None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"stream":true,"stream_options":{"include_usage":true}}',
+        b'{"stream":true,"stream_options":5}',
+        b'{"stream":true,"stream_options":"yes"}',
+    ],
+)
+def test_nothing_is_added_to_what_asks_already_or_is_wrong(body: bytes) -> None:
+    assert wish_of(body) == (True, None)
 
 
 def test_event_with_nothing_but_the_usage_is_hidden() -> None:
