@@ -1,0 +1,1 @@
+"""The official SDKs ask a network as its users will."""

@@ -1,0 +1,24 @@
+"""One network for all tests of the folder; each gets model servers that are as new."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from .gateway import Gateway, running_gateway
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """The network, for those who take care of its model servers themselves."""
+    async with running_gateway(tmp_path_factory.mktemp("sdk")) as gateway:
+        yield gateway
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def gateway(running: Gateway) -> Gateway:
+    """The network, its model servers as new."""
+    running.renew()
+    return running

@@ -1,0 +1,109 @@
+"""An Input and two Workers, each beside a model server with OpenAI's and Anthropic's API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aicn.ids import ModelKind
+from support.mock_model_server import MockModelServer, Plan, Seen
+from support.processes import ModelEntry, NodeProcess, Nodes
+
+PROJECT = "P"
+OTHER_PROJECT = "Q"
+TALKER = "talker"
+PAINTER = "painter"
+EDITOR = "editor"
+SLASHED = "org/tiny"
+TWICE = "twice"
+"""Served under both projects, so that its name alone does not say which is meant."""
+KEY = "unused"
+"""The SDKs want one; a caller on the node's own machine needs none."""
+
+
+@dataclass(slots=True)
+class Gateway:
+    """The running network."""
+
+    nodes: Nodes
+    entry: NodeProcess
+    workers: tuple[NodeProcess, NodeProcess]
+    servers: tuple[MockModelServer, MockModelServer]
+
+    @property
+    def root(self) -> str:
+        """What Anthropic's SDK calls the base URL."""
+        return self.entry.api.removesuffix("/api/v0")
+
+    @property
+    def base_url(self) -> str:
+        """What OpenAI's SDKs call the base URL."""
+        return f"{self.root}/v1"
+
+    @property
+    def direct_root(self) -> str:
+        """The first model server itself, without a network before it."""
+        return self.servers[0].url
+
+    def renew(self) -> None:
+        """Make the model servers as new."""
+        for server in self.servers:
+            server.plan = Plan(lifelike=True)
+            server.once.clear()
+            server.forget()
+
+    async def next_request(self) -> Seen:
+        """Return the oldest request that arrived at a model server since the last `renew` or call."""
+        return await self._first(*(server.next_request() for server in self.servers))
+
+    async def _first(self, *waits: Any) -> Seen:
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            seen: Seen = done.pop().result()
+            return seen
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def seen(self) -> list[Seen]:
+        """Return every request that arrived since the last `renew`."""
+        return sorted((one for server in self.servers for one in server.seen), key=lambda one: one.arrived_s)
+
+
+def models_of(server: MockModelServer) -> list[ModelEntry]:
+    """Return what a Worker beside `server` registers."""
+    return [
+        (PROJECT, TALKER, server.chat_url),
+        (PROJECT, SLASHED, server.chat_url),
+        (PROJECT, TWICE, server.chat_url),
+        (OTHER_PROJECT, TWICE, server.chat_url),
+        (PROJECT, PAINTER, server.image_url, ModelKind.IMAGE_GENERATION),
+        (PROJECT, EDITOR, server.edit_url, ModelKind.IMAGE_EDIT),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def running_gateway(folder: Path, **settings: Any) -> AsyncIterator[Gateway]:
+    """Start everything, and wait until the Input sees every model of both Workers.
+
+    Args:
+        folder: for the nodes.
+        settings: sections of the Input's configuration.
+    """
+    async with MockModelServer() as first, MockModelServer() as second, Nodes(folder) as nodes:
+        entry = nodes.make("input", **settings)
+        workers = [
+            nodes.make("worker", bootstrap=[entry.multiaddr], models=models_of(server)) for server in (first, second)
+        ]
+        await asyncio.gather(*(node.start() for node in (entry, *workers)))
+        for project, model, *_ in models_of(first):
+            await nodes.until_seen(entry, project, model, *workers)
+        gateway = Gateway(nodes, entry, (workers[0], workers[1]), (first, second))
+        gateway.renew()
+        yield gateway
