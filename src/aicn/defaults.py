@@ -16,6 +16,13 @@ PROTOCOL_VERSION: Final = "aicn/0.0.1"
 CHAT_PROXY_PROTOCOL: Final = "/chat-proxy/0.0.1"
 """Stream protocol that carries one HTTP exchange."""
 
+INFERENCE_PROTOCOL: Final = "/aicn/inference/0.1.0"
+"""Carries what `CHAT_PROXY_PROTOCOL` has no path for. The framing is the same; who speaks that one only would send
+such a request to the wrong URL of its model server, and so must be able to refuse it."""
+
+INFERENCE_PROTOCOLS: Final = (CHAT_PROXY_PROTOCOL, INFERENCE_PROTOCOL)
+"""Both: what a node that serves models answers."""
+
 KAD_PROTOCOL_SUFFIX: Final = "/kad/1.0.0"
 """Appended to `Routing.ProtocolPrefix`."""
 
@@ -499,7 +506,7 @@ HTTP_PROXY_MAX_EXCHANGES: Final = 256
 # --- traces ------------------------------------------------------------------------------------------------
 
 TRACES_PENDING_MAX: Final = 2_048
-"""Spans that wait to be sent, some 2 KB each; more are dropped, as a collector that is down must cost nobody anything."""
+"""Spans that wait to be sent, some 2 KB each; more are dropped: a collector that is down must cost nobody anything."""
 
 TRACES_EXPORT_TIMEOUT_S: Final = 5.0
 """For one batch of spans, and so for the stop of a node whose collector is gone."""

@@ -33,7 +33,8 @@ The whole tree::
     │   ├── NotSameMachine          a model's URL leads to another machine
     │   ├── InvalidModel            a registration that cannot be kept
     │   ├── ModelNotFound           nobody registered that model here
-    │   └── WrongKind               the model is there, and does something else
+    │   ├── WrongKind               the model is there, and does something else
+    │   └── EndpointUnsupported     the model is there, but not what it is asked through
     ├── BackendError                the model server beside this node
     │   ├── BackendUnreachable      ... cannot be connected to
     │   ├── BackendTimeout          ... went silent
@@ -266,6 +267,12 @@ class WrongKind(RegistryError):
     """The model does something else than it was asked for: a chat of a model that draws, say."""
 
     slug = "wrong_kind"
+
+
+class EndpointUnsupported(RegistryError):
+    """The model is here, but not what it is asked through: where its server would answer that cannot be told."""
+
+    slug = "endpoint_unsupported"
 
 
 class BackendError(AicnError):

@@ -36,8 +36,8 @@ def _ask(*, first_byte_timeout_s: float = 5.0, idle_timeout_s: float = 5.0) -> A
     )
 
 
-def _opener(asker: Witness) -> Callable[[PeerId, bytes], Awaitable[Stream]]:
-    return lambda peer, first: asker.host.open_stream(peer, PROTOCOL, first=first)
+def _opener(asker: Witness) -> Callable[[PeerId, str, bytes], Awaitable[Stream]]:
+    return lambda peer, _, first: asker.host.open_stream(peer, PROTOCOL, first=first)
 
 
 def _saying(*parts: bytes, then: str = "close") -> Callable[[Stream], Awaitable[None]]:

@@ -75,7 +75,7 @@ async def setup() -> AsyncIterator[Setup]:
         router = Router(
             CandidateSource(directory, lambda _: None, reservations, OWN),
             reservations,
-            lambda _, first: loopback.open(first),
+            lambda _, __, first: loopback.open(first),
         )
         uses, budget = Uses(), Budget(BUDGET_BYTES)
         parts = Inference(router, budget, uses)

@@ -12,9 +12,10 @@ import pytest
 from aicn import defaults
 from aicn.backends import BackendClient
 from aicn.clock import SystemClock
+from aicn.endpoints import Endpoint
 from aicn.errors import NetworkError, NetworkTimeout, PeerRefused, StreamRefused
 from aicn.identity import PrivateKey
-from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
+from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
 from aicn.p2p import rpc
 from aicn.p2p.host import Stream
 from aicn.p2p.rpc import Rpc
@@ -263,14 +264,14 @@ class Legacy:
         self.opened: list[PeerId] = []
         self.streams = LegacyStreams(setup.asker.host, setup.asker.rpc, self._open)
 
-    async def _open(self, peer: PeerId, first: bytes) -> Stream:
+    async def _open(self, peer: PeerId, protocol: str, first: bytes) -> Stream:
         self.opened.append(peer)
-        return await self.setup.asker.host.open_stream(peer, defaults.CHAT_PROXY_PROTOCOL, first=first)
+        return await self.setup.asker.host.open_stream(peer, protocol, first=first)
 
-    async def ask(self, body: bytes, kind: ModelKind = ModelKind.CHAT, model: str = "m") -> tuple[Answer, bytes]:
+    async def ask(self, body: bytes, endpoint: Endpoint = Endpoint.CHAT, model: str = "m") -> tuple[Answer, bytes]:
         """Ask the node for a model as the router does."""
         await until(lambda: self.setup.asker.host.identity(self.setup.node.peer) is not None)
-        ask = Ask(ProjectName("P"), ModelName(model), body, kind=kind)
+        ask = Ask(ProjectName("P"), ModelName(model), body, endpoint=endpoint)
         async with ask_peer(self.streams.open, self.setup.node.peer, InstanceId(""), ask) as answer:
             return answer, await answer.read_all(1 << 20, lambda _: None)
 
@@ -294,7 +295,7 @@ async def test_old_node_is_asked_for_an_image_over_gossip(setup: Setup) -> None:
     picture = {"created": 5, "data": [{"url": "http://127.0.0.1/a.png", "revised_prompt": "a fat cat"}]}
     setup.model.plan = Plan(body=json.dumps(picture).encode())
     body = b'{"model":"i","prompt":"a cat","n":1,"response_format":"url"}'
-    answer, told = await Legacy(setup).ask(body, ModelKind.IMAGE_GENERATION, "i")
+    answer, told = await Legacy(setup).ask(body, Endpoint.IMAGE_GENERATION, "i")
     assert (answer.status, json.loads(told)) == (200, picture)
 
 
@@ -306,17 +307,17 @@ async def test_error_of_an_old_node_is_a_failed_answer(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "word"),
+    ("body", "endpoint", "word"),
     [
-        (b'{"model":"m","messages":[],"stream":true}', ModelKind.CHAT, "stream"),
-        (b'{"model":"m","messages":[],"max_tokens":5}', ModelKind.CHAT, "max_tokens"),
-        (b'{"model":"m","prompt":"","response_format":"b64_json"}', ModelKind.IMAGE_GENERATION, "not their URLs"),
-        (b"--x--", ModelKind.IMAGE_EDIT, "image edit"),
+        (b'{"model":"m","messages":[],"stream":true}', Endpoint.CHAT, "stream"),
+        (b'{"model":"m","messages":[],"max_tokens":5}', Endpoint.CHAT, "max_tokens"),
+        (b'{"model":"m","prompt":"","response_format":"b64_json"}', Endpoint.IMAGE_GENERATION, "not their URLs"),
+        (b"--x--", Endpoint.IMAGE_EDIT, "a chat and an image"),
     ],
 )
-async def test_what_an_old_node_cannot_do_is_told(setup: Setup, body: bytes, kind: ModelKind, word: str) -> None:
+async def test_what_an_old_node_cannot_do_is_told(setup: Setup, body: bytes, endpoint: Endpoint, word: str) -> None:
     with pytest.raises(StreamRefused, match=word):
-        await Legacy(setup).ask(body, kind)
+        await Legacy(setup).ask(body, endpoint)
     assert setup.model.seen == []
 
 
@@ -330,9 +331,9 @@ class Chain:
         self.tried: list[PeerId] = []
         self.streams = LegacyStreams(self.asker.host, self.asker.rpc, self._open)
 
-    async def _open(self, peer: PeerId, first: bytes) -> Stream:
+    async def _open(self, peer: PeerId, protocol: str, first: bytes) -> Stream:
         self.tried.append(peer)
-        return await self.asker.host.open_stream(peer, defaults.CHAT_PROXY_PROTOCOL, first=first)
+        return await self.asker.host.open_stream(peer, protocol, first=first)
 
     async def start(self) -> None:
         for each in (self.asker, self.between, self.far):
@@ -369,7 +370,7 @@ async def test_named_node_that_cannot_be_dialled_is_reached_through_others(
         with pytest.raises(NetworkError):  # what gossip cannot carry fails as it did
             await chain.chat(b'{"messages":[],"stream":true}')
         with pytest.raises(NetworkError):  # the router's own choices are not worth the wait
-            await chain.streams.open(chain.far.peer, b"")
+            await chain.streams.open(chain.far.peer, defaults.CHAT_PROXY_PROTOCOL, b"")
         assert len(model.seen) == 1
         await chain.far.close()
         with pytest.raises(NetworkError):  # gone: found out soon
@@ -424,10 +425,10 @@ async def test_node_that_speaks_streams_gets_one(setup: Setup) -> None:
     node = setup.node.host
     await until(lambda: node.identity(setup.asker.peer) is not None)
 
-    async def open_stream(peer: PeerId, first: bytes) -> Stream:
-        return await node.open_stream(peer, PROTOCOL, first=first)
+    async def open_stream(peer: PeerId, protocol: str, first: bytes) -> Stream:
+        return await node.open_stream(peer, protocol, first=first)
 
-    stream = await LegacyStreams(node, setup.node.rpc, open_stream).open(setup.asker.peer, b"x")
+    stream = await LegacyStreams(node, setup.node.rpc, open_stream).open(setup.asker.peer, PROTOCOL, b"x")
     assert await stream.read() == b"x"
     await stream.close()
     assert setup.asker.server.under_way == 0

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from aicn.endpoints import Endpoint
 from aicn.errors import NetworkTimeout, StreamReset
-from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
+from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
 from aicn.p2p.host import Stream
 from aicn.routing import Ask, StreamedBody
 from aicn.routing.exchange import ask_peer
@@ -69,14 +70,14 @@ def _ask(body: StreamedBody, *, first_byte_timeout_s: float = 5.0) -> Ask:
         ProjectName("P"),
         ModelName("m"),
         body,
-        kind=ModelKind.IMAGE_EDIT,
+        endpoint=Endpoint.IMAGE_EDIT,
         first_byte_timeout_s=first_byte_timeout_s,
         idle_timeout_s=5.0,
     )
 
 
-def _opener(asker: Witness) -> Callable[[PeerId, bytes], Awaitable[Stream]]:
-    return lambda peer, first: asker.host.open_stream(peer, PROTOCOL, first=first)
+def _opener(asker: Witness) -> Callable[[PeerId, str, bytes], Awaitable[Stream]]:
+    return lambda peer, _, first: asker.host.open_stream(peer, PROTOCOL, first=first)
 
 
 class Reader:

@@ -10,7 +10,8 @@ from aicn import defaults
 from aicn.api.caller import Caller
 from aicn.api.errors import ApiError, chat_body, parsing
 from aicn.api.inference import InferenceEndpoint, Request
-from aicn.ids import InstanceId, ModelKind
+from aicn.endpoints import Endpoint
+from aicn.ids import InstanceId
 from aicn.routing import Ask
 
 
@@ -31,7 +32,7 @@ _ROUTING_ONLY = ("node_id", "project", "cid")
 class JsonInferenceEndpoint(InferenceEndpoint):
     """A request whose body is one JSON object, which routes it and then goes to the model server."""
 
-    kind: ClassVar[ModelKind]
+    endpoint: ClassVar[Endpoint]
     first_byte_timeout_s: ClassVar[float]
 
     async def read(self, caller: Caller) -> Request:
@@ -47,7 +48,7 @@ class JsonInferenceEndpoint(InferenceEndpoint):
             model,
             _for_model_server(body),
             headers=((b"content-type", b"application/json"),),
-            kind=self.kind,
+            endpoint=self.endpoint,
             first_byte_timeout_s=self.first_byte_timeout_s,
         )
         return Request(ask, peer, InstanceId("" if peer is None else fields.cid))
@@ -56,7 +57,7 @@ class JsonInferenceEndpoint(InferenceEndpoint):
 class ChatEndpoint(JsonInferenceEndpoint):
     """A chat."""
 
-    kind = ModelKind.CHAT
+    endpoint = Endpoint.CHAT
     first_byte_timeout_s = defaults.FIRST_BYTE_TIMEOUT_S
 
     def refusal(self, error: ApiError) -> dict[str, Any]:

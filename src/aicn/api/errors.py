@@ -59,6 +59,7 @@ _TABLE: tuple[tuple[type[errors.AicnError], Code, int], ...] = (
     (errors.NotSameMachine, Code.PARAMETER, 400),
     (errors.ModelNotFound, Code.MODEL, 500),
     (errors.WrongKind, Code.MODEL, 500),
+    (errors.EndpointUnsupported, Code.MODEL, 500),
     (errors.RegistryError, Code.PARAMETER, 400),
     (errors.AddressError, Code.INTERNAL, 500),
     (errors.NoCandidate, Code.PROXY, 500),

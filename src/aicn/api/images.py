@@ -10,7 +10,8 @@ from aicn.api.caller import Caller
 from aicn.api.chat import JsonInferenceEndpoint
 from aicn.api.errors import ApiError, Code, parsing
 from aicn.api.inference import InferenceEndpoint, Request
-from aicn.ids import InstanceId, ModelKind
+from aicn.endpoints import Endpoint
+from aicn.ids import InstanceId
 from aicn.routing import Ask
 
 _QUERY_MAX_FIELDS: Final = 100
@@ -22,7 +23,7 @@ _PASSED_HEADERS: Final = frozenset({b"content-type", b"content-encoding"})
 class ImageGenerationEndpoint(JsonInferenceEndpoint):
     """Images by words: JSON in, JSON out, with URLs or with the images themselves in base64."""
 
-    kind = ModelKind.IMAGE_GENERATION
+    endpoint = Endpoint.IMAGE_GENERATION
     first_byte_timeout_s = defaults.IMAGE_FIRST_BYTE_TIMEOUT_S
 
 
@@ -49,7 +50,7 @@ class ImageEditEndpoint(InferenceEndpoint):
             model,
             await caller.read_upload(),
             headers=headers,
-            kind=ModelKind.IMAGE_EDIT,
+            endpoint=Endpoint.IMAGE_EDIT,
             first_byte_timeout_s=defaults.IMAGE_FIRST_BYTE_TIMEOUT_S,
         )
         return Request(ask, peer, InstanceId("" if peer is None else params.get("cid", "")))

@@ -15,7 +15,6 @@ from aicn.api.budget import Budget
 from aicn.api.caller import Caller, ClientGone
 from aicn.api.errors import ApiError, Code, from_exception, parameter
 from aicn.api.relay import relay
-from aicn.endpoints import ENDPOINT_OF_KIND
 from aicn.errors import AicnError
 from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
 from aicn.multiaddr import parse_peer_id
@@ -105,7 +104,7 @@ class InferenceEndpoint(ABC):
         use = observer.begin(
             Occasion(
                 Side.INPUT,
-                ENDPOINT_OF_KIND[ask.kind],
+                ask.endpoint,
                 ask.project,
                 ask.model,
                 request.cid,

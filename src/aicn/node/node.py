@@ -130,7 +130,8 @@ class Node:
             observer=self._records.observer,
         )
         self._loopback = LoopbackStreams(self.host.peer_id, defaults.CHAT_PROXY_PROTOCOL, self._serving.handle)
-        self.host.on_stream(defaults.CHAT_PROXY_PROTOCOL, self._links.counting(self._serving.handle))
+        for protocol in defaults.INFERENCE_PROTOCOLS:
+            self.host.on_stream(protocol, self._links.counting(self._serving.handle))
         self._questions = Questions(
             self.host,
             config,
@@ -275,12 +276,10 @@ class Node:
         """Give the requests of other nodes, on streams and over gossip, the same moment to end."""
         await asyncio.gather(self._serving.drain(), self._questions.drain())
 
-    async def _open_stream(self, peer: PeerId, first: bytes) -> Stream:
+    async def _open_stream(self, peer: PeerId, protocol: str, first: bytes) -> Stream:
         if peer == self.host.peer_id:
             return await self._loopback.open(first)
-        return await self.host.open_stream(
-            peer, defaults.CHAT_PROXY_PROTOCOL, first=first, timeout_s=defaults.STREAM_OPEN_TIMEOUT_S
-        )
+        return await self.host.open_stream(peer, protocol, first=first, timeout_s=defaults.STREAM_OPEN_TIMEOUT_S)
 
     def _event(self, event: HostEvent) -> None:
         if isinstance(event, HostEnded) and self._background is not None:

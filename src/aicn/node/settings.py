@@ -38,7 +38,7 @@ def host_config(config: Config) -> HostConfig:
         psk=PreSharedKey.from_hex(psk).raw if psk else None,
         protocol_version=defaults.PROTOCOL_VERSION,
         agent_version=AGENT_VERSION,
-        stream_protocols=(defaults.CHAT_PROXY_PROTOCOL,),
+        stream_protocols=defaults.INFERENCE_PROTOCOLS,
         topics=(config.app.topic_name,),
         pubsub_router=PubsubRouter(config.pubsub.router),
         flood_publish=config.pubsub.flood_publish,

@@ -1,4 +1,4 @@
-"""`/chat-proxy/0.0.1`, the asking side: one HTTP exchange over one stream to one peer."""
+"""`/chat-proxy/0.0.1` and `/aicn/inference/0.1.0`, the asking side: one HTTP exchange over one stream to one peer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from aicn import defaults
+from aicn.endpoints import Endpoint
 from aicn.errors import MalformedFrame, NetworkError, NetworkTimeout, StreamReset, TruncatedFrame
 from aicn.idleclock import IdleClock
-from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
+from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
 from aicn.p2p.host import Stream
 from aicn.routing.body import StreamedBody
 from aicn.tripwire import Tripwire
@@ -24,13 +25,14 @@ from aicn.wire.http_frames import (
     build_model_target,
     encode_chunk,
     encode_request_head,
-    path_of_kind,
+    path_of,
+    protocol_of,
 )
 
 _log = logging.getLogger("aicn.routing")
 
-OpenStream = Callable[[PeerId, bytes], Awaitable[Stream]]
-"""Opens a `/chat-proxy/0.0.1` stream to a peer, this node itself included, and hands over its first bytes."""
+OpenStream = Callable[[PeerId, str, bytes], Awaitable[Stream]]
+"""Opens a stream of a protocol to a peer, this node itself included, and hands over its first bytes."""
 
 ERROR_HEADER = b"x-aicn-error"
 """Names the error, on an answer that comes from the node and not from its model server."""
@@ -49,8 +51,8 @@ class Ask:
     """The request body exactly as the model server shall see it."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """End-to-end headers for the model server, names in lower case, without Content-Length."""
-    kind: ModelKind = ModelKind.CHAT
-    """What is asked for. It makes the path of the request line; the peer goes to that of the model's URL."""
+    endpoint: Endpoint = Endpoint.CHAT
+    """What is asked for. The peer finds it at its model server from the URL that is registered."""
     first_byte_timeout_s: float = defaults.FIRST_BYTE_TIMEOUT_S
     """From the end of the request to the head of its answer."""
     idle_timeout_s: float = defaults.ANSWER_IDLE_TIMEOUT_S
@@ -189,7 +191,7 @@ async def ask_peer(open_stream: OpenStream, peer: PeerId, cid: InstanceId, ask: 
         async with AsyncExitStack() as uploading:
             try:
                 async with asyncio.timeout(ask.first_byte_timeout_s) as limit:
-                    stream = await open_stream(peer, _beginning(ask, cid))
+                    stream = await open_stream(peer, protocol_of(ask.endpoint), _beginning(ask, cid))
                     if not isinstance(body, bytes):
                         # The clock of the first byte starts again when the body is through.
                         limit.reschedule(None)
@@ -227,7 +229,7 @@ def _beginning(ask: Ask, cid: InstanceId) -> bytes:
         length = (b"content-length", b"%d" % size_bytes)
     head = RequestHead(
         "POST",
-        build_model_target(path_of_kind(ask.kind), ask.project, ask.model, cid),
+        build_model_target(path_of(ask.endpoint), ask.project, ask.model, cid),
         ((b"host", b"aicn"), *ask.headers, length, (b"x-aicn-errors", b"1")),
     )
     return encode_request_head(head) + data

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from aicn import defaults
+from aicn.endpoints import Endpoint
 from aicn.errors import (
     AddressError,
     DialFailed,
@@ -23,7 +24,7 @@ from aicn.errors import (
     StreamReset,
     WireError,
 )
-from aicn.ids import ModelKind, PeerId
+from aicn.ids import PeerId
 from aicn.p2p.host import Host, Stream
 from aicn.p2p.rpc import Rpc
 from aicn.routing.exchange import OpenStream
@@ -32,7 +33,7 @@ from aicn.wire.http_frames import (
     RequestParser,
     ResponseHead,
     encode_response_head,
-    kind_of_path,
+    endpoint_of,
     split_model_query,
 )
 from aicn.wire.messages import (
@@ -71,7 +72,7 @@ class LegacyStreams:
         self._spoke: set[PeerId] = set()
         """Peers that took the last stream: what they say of themselves is long and is not read for each request."""
 
-    async def open(self, peer: PeerId, first: bytes) -> Stream:
+    async def open(self, peer: PeerId, protocol: str, first: bytes) -> Stream:
         """Open a stream to `peer`; an `OpenStream`.
 
         To a node that does not speak the protocol, `first` must be the whole request, and this waits for the answer.
@@ -81,9 +82,9 @@ class LegacyStreams:
             NetworkError, WireError: the peer could not be asked, or did not answer.
         """
         known = None if peer in self._spoke else self._host.identity(peer)
-        if known is None or defaults.CHAT_PROXY_PROTOCOL in known.protocols:
+        if known is None or protocol in known.protocols:
             try:
-                stream = await self._open_stream(peer, first)
+                stream = await self._open_stream(peer, protocol, first)
             except StreamRefused:
                 # A peer that has not said yet what it speaks, or has become another one, says so here.
                 self._spoke.discard(peer)
@@ -96,7 +97,7 @@ class LegacyStreams:
                 return stream
         return await self._ask(peer, _question(peer, first))
 
-    async def open_named(self, peer: PeerId, first: bytes) -> Stream:
+    async def open_named(self, peer: PeerId, protocol: str, first: bytes) -> Stream:
         """Open a stream to `peer`, which was named by the client: try harder than `open`.
 
         Gossip passes through others, and so it may reach a node that nobody here can dial. Whether this one is there
@@ -107,7 +108,7 @@ class LegacyStreams:
             StreamRefused, NetworkError, WireError: as `open`.
         """
         try:
-            return await self.open(peer, first)
+            return await self.open(peer, protocol, first)
         except (NotConnected, DialFailed, NetworkTimeout):
             if self._host.connection(peer) is not None:
                 raise
@@ -142,13 +143,13 @@ def _question(peer: PeerId, request: bytes) -> ChatCompletionRequest | ImageGene
     query = split_model_query(head.target)
     body = parser.take_body()
     try:
-        match kind_of_path(query.path):
-            case ModelKind.CHAT:
+        match endpoint_of(query.path):
+            case Endpoint.CHAT:
                 return chat_request_from_json(body, query.project, query.model, query.cid)
-            case ModelKind.IMAGE_GENERATION:
+            case Endpoint.IMAGE_GENERATION:
                 return image_request_from_json(body, query.project, query.model, query.cid)
             case _:
-                raise _refused(peer, "an image edit")
+                raise _refused(peer, "anything but a chat and an image by words")
     except MalformedMessage as error:
         raise _refused(peer, f"this request ({error})") from error
 

@@ -59,7 +59,7 @@ class Router:
             AttemptsExhausted: every peer that was tried failed, with the last reason.
             NetworkError, WireError: the answer broke off inside the block.
         """
-        ranked = order(self._candidates.find(ask.project, ask.model, ask.kind), random.random)
+        ranked = order(self._candidates.find(ask.project, ask.model, ask.endpoint.kind), random.random)
         if not ranked:
             raise NoCandidate(f"no reachable node serves model {ask.model!r} of project {ask.project!r}")
         chosen = ranked[: defaults.ROUTE_MAX_ATTEMPTS]

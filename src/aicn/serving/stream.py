@@ -15,13 +15,14 @@ import msgspec
 
 from aicn import defaults
 from aicn.backends import BackendClient, BackendReply
-from aicn.endpoints import ENDPOINT_OF_KIND
+from aicn.endpoints import ENDPOINT_OF_KIND, Endpoint, beside
 from aicn.errors import (
     AicnError,
     BackendBroken,
     BackendError,
     BackendTimeout,
     BackendUnreachable,
+    EndpointUnsupported,
     MalformedFrame,
     ModelNotFound,
     NetworkTimeout,
@@ -42,7 +43,10 @@ from aicn.wire.http_frames import (
     ResponseHead,
     encode_chunk,
     encode_response_head,
-    kind_of_path,
+    endpoint_of,
+    header_text,
+    protocol_of,
+    request_id_of,
     split_model_query,
 )
 
@@ -56,6 +60,7 @@ ERROR_HEADER = b"x-aicn-error"
 
 _STATUS: tuple[tuple[type[AicnError], int], ...] = (
     (ModelNotFound, 404),
+    (EndpointUnsupported, 404),
     (RegistryError, 400),
     (MalformedFrame, 400),
     (NetworkTimeout, 408),
@@ -122,17 +127,25 @@ class ChatProxyServer:
                 raise MalformedFrame(f"the peer sent {head.method} where only POST is served")
             query = split_model_query(head.target)
             model = self._registry.find(query.project, query.model, query.cid)
-            asked = kind_of_path(query.path)
-            kind = model.kind if asked is None else asked
+            asked = endpoint_of(query.path)
+            endpoint = ENDPOINT_OF_KIND[model.kind] if asked is None else asked
             # A peer that is not told gets what it asks for, as it always did: the model server says no.
-            if not fits(model.kind, kind) and exchange.told:
+            if not fits(model.kind, endpoint.kind) and exchange.told:
                 raise WrongKind(f"model {model.model!r} of project {model.project!r} does something else")
+            url = _url(model, asked, query.rest)
             with self._registry.in_flight.reserve(model):
-                endpoint = ENDPOINT_OF_KIND[kind]
-                use = self._observer.begin(
-                    Occasion(Side.WORKER, endpoint, model.project, model.model, model.cid, None, stream.peer)
+                occasion = Occasion(
+                    Side.WORKER,
+                    endpoint,
+                    model.project,
+                    model.model,
+                    model.cid,
+                    None,
+                    stream.peer,
+                    request_id_of(head.headers),
+                    traceparent=header_text(head.headers, b"traceparent"),
                 )
-                await self._observed(use, exchange, head, model, query.rest)
+                await self._observed(self._observer.begin(occasion), exchange, head, url)
             await exchange.take_leftover()
         except (StreamReset, TruncatedFrame):
             _log.debug("peer %s cancelled its request", stream.peer)
@@ -141,10 +154,10 @@ class ChatProxyServer:
             _log.info("request of peer %s failed: %s", stream.peer, error)
             await exchange.refuse(error)
 
-    async def _observed(self, use: Use, exchange: _Exchange, head: RequestHead, model: Model, query: bytes) -> None:
+    async def _observed(self, use: Use, exchange: _Exchange, head: RequestHead, url: str) -> None:
         outcome = Outcome.INTERNAL
         try:
-            await self._forward(exchange, head, model, query, use)
+            await self._forward(exchange, head, url, use)
             outcome = Outcome.UPSTREAM_ERROR if (exchange.status or 0) >= 400 else Outcome.OK  # noqa: PLR2004
         except (StreamReset, TruncatedFrame):
             outcome = Outcome.CLIENT_GONE
@@ -158,8 +171,7 @@ class ChatProxyServer:
         finally:
             use.end(outcome, exchange.status)
 
-    async def _forward(self, exchange: _Exchange, head: RequestHead, model: Model, query: bytes, use: Use) -> None:
-        url = f"{model.api}{'&' if '?' in model.api else '?'}{query.decode('ascii')}" if query else model.api
+    async def _forward(self, exchange: _Exchange, head: RequestHead, url: str, use: Use) -> None:
         body = exchange.whole_body()
         if body is not None and self._observer.wants_body:
             use.body(body)
@@ -170,6 +182,25 @@ class ChatProxyServer:
             self._backends.exchange(head.method, url, head.headers, exchange.body() if body is None else body) as reply,
         ):
             await exchange.answer(reply, use)
+
+
+def _url(model: Model, asked: Endpoint | None, query: bytes) -> str:
+    """Return where a request goes: the URL that is registered, or another endpoint beside it.
+
+    Raises:
+        EndpointUnsupported: the URL does not tell where the endpoint is.
+    """
+    url: str | None = model.api
+    if asked is not None:
+        url = beside(model.api, asked)
+        if url is None and protocol_of(asked) == defaults.CHAT_PROXY_PROTOCOL:
+            # As it always was: whatever the URL looks like, it is the model's.
+            url = model.api
+    if url is None:
+        raise EndpointUnsupported(
+            f"model {model.model!r} of project {model.project!r} has no {asked}: its URL does not end as OpenAI's do"
+        )
+    return f"{url}{'&' if '?' in url else '?'}{query.decode('ascii')}" if query else url
 
 
 class _Exchange(InboundExchange):

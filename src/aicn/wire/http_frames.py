@@ -14,8 +14,9 @@ from urllib.parse import quote_plus, unquote_to_bytes
 import httptools
 
 from aicn import defaults
+from aicn.endpoints import Endpoint
 from aicn.errors import MalformedFrame, TruncatedFrame
-from aicn.ids import ModelKind
+from aicn.ids import RequestId
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """(name, value) pairs in their order; names in lower case when they come from a parser."""
@@ -59,6 +60,22 @@ class ModelQuery(NamedTuple):
     """The other parameters of the query, as they came."""
 
 
+REQUEST_ID_HEADER: Final = b"x-request-id"
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+def request_id_of(headers: Headers) -> RequestId:
+    """Return the id that a request brought with it, empty if it brought none that can be used."""
+    value = next((value for name, value in headers if name == REQUEST_ID_HEADER), b"")
+    return RequestId(value.decode("ascii") if _REQUEST_ID.fullmatch(value) else "")
+
+
+def header_text(headers: Headers, name: bytes) -> str:
+    """Return the first header of that name, empty if there is none."""
+    return next((value.decode("latin-1") for key, value in headers if key == name), "")
+
+
 def encode_request_head(head: RequestHead) -> bytes:
     """Return the head as it goes over the wire, the empty line included.
 
@@ -96,22 +113,30 @@ def encode_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-_PATHS: Final = {
-    ModelKind.CHAT: b"/api/v0/chat/completion",
-    ModelKind.IMAGE_GENERATION: b"/api/v0/image/gen",
-    ModelKind.IMAGE_EDIT: b"/api/v0/image/edit",
+_FIRST_PATHS: Final = {
+    Endpoint.CHAT: b"/api/v0/chat/completion",
+    Endpoint.IMAGE_GENERATION: b"/api/v0/image/gen",
+    Endpoint.IMAGE_EDIT: b"/api/v0/image/edit",
 }
-_KINDS: Final = {path: kind for kind, path in _PATHS.items()}
+"""What `/chat-proxy/0.0.1` knows."""
+
+_PATHS: Final = {each: _FIRST_PATHS.get(each, f"/v1/{each}".encode()) for each in Endpoint}
+_ENDPOINTS: Final = {path: endpoint for endpoint, path in _PATHS.items()}
 
 
-def path_of_kind(kind: ModelKind) -> bytes:
-    """Return the path of a `/chat-proxy/0.0.1` request for a model of that kind."""
-    return _PATHS[kind]
+def protocol_of(endpoint: Endpoint) -> str:
+    """Return the id of the protocol that carries requests to `endpoint`."""
+    return defaults.CHAT_PROXY_PROTOCOL if endpoint in _FIRST_PATHS else defaults.INFERENCE_PROTOCOL
 
 
-def kind_of_path(path: bytes) -> ModelKind | None:
-    """Return what the path of a `/chat-proxy/0.0.1` request asks for, None if it says nothing of that."""
-    return _KINDS.get(path)
+def path_of(endpoint: Endpoint) -> bytes:
+    """Return the path of a request to `endpoint` on a stream."""
+    return _PATHS[endpoint]
+
+
+def endpoint_of(path: bytes) -> Endpoint | None:
+    """Return what the path of a request on a stream asks for, None if it says nothing of that."""
+    return _ENDPOINTS.get(path)
 
 
 def build_model_target(path: bytes, project: str, model: str, cid: str, rest: bytes = b"") -> bytes:

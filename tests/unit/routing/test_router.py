@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from aicn.clock import SystemClock
+from aicn.endpoints import Endpoint
 from aicn.errors import AttemptsExhausted, NoCandidate, NotConnected, WrongKind
 from aicn.ids import InstanceId, ModelKind, ModelName, Multiaddr, PeerId, ProjectName
 from aicn.p2p.host import Connection, Direction, Stream
@@ -37,7 +38,7 @@ class Peers:
         self.bodies: list[bytes] = []
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def open(self, peer: PeerId, first: bytes) -> Stream:
+    async def open(self, peer: PeerId, _: str, first: bytes) -> Stream:
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if answer is None:
             raise NotConnected("nobody is there")
@@ -69,8 +70,8 @@ def _connection(peer: PeerId) -> Connection:
     return Connection(peer, Multiaddr("/ip4/127.0.0.1"), Direction.INBOUND, relayed=False, rtt_us=1_000, conn_id=peer)
 
 
-def _ask(body: bytes | StreamedBody, *, model: ModelName = MODEL, kind: ModelKind = ModelKind.IMAGE_EDIT) -> Ask:
-    return Ask(PROJECT, model, body, kind=kind)
+def _ask(body: bytes | StreamedBody, *, model: ModelName = MODEL, endpoint: Endpoint = Endpoint.IMAGE_EDIT) -> Ask:
+    return Ask(PROJECT, model, body, endpoint=endpoint)
 
 
 async def _rest() -> AsyncGenerator[bytes]:
@@ -125,4 +126,4 @@ async def test_nobody_or_nobody_of_that_kind() -> None:
     with pytest.raises(NoCandidate):
         await _send(Peers(OK), _ask(b"", model=ModelName("other")))
     with pytest.raises(WrongKind, match="does image edit"):
-        await _send(Peers(OK), _ask(b"", kind=ModelKind.CHAT))
+        await _send(Peers(OK), _ask(b"", endpoint=Endpoint.CHAT))
