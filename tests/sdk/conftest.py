@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from .gateway import Gateway, running_gateway
+from .python_clients import Clients, opened
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
@@ -22,3 +23,17 @@ async def gateway(running: Gateway) -> Gateway:
     """The network, its model servers as new."""
     running.renew()
     return running
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def clients(running: Gateway) -> AsyncIterator[Clients]:
+    """The SDKs' clients of the network."""
+    async with opened(running.root) as ready:
+        yield ready
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def direct(running: Gateway) -> AsyncIterator[Clients]:
+    """The SDKs' clients of the first model server, without a network before it."""
+    async with opened(running.direct_root) as ready:
+        yield ready

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import operator
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from anthropic import Anthropic, AsyncAnthropic
@@ -17,24 +19,23 @@ TIMEOUT_S = 20.0
 Result = TypeVar("Result")
 
 
-def openai_client(root: str, **settings: Any) -> OpenAI:
-    """Return OpenAI's client for who may block."""
-    return OpenAI(base_url=f"{root}/v1", **{"api_key": KEY, "max_retries": 0, "timeout": TIMEOUT_S, **settings})
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """A client of each SDK and kind. To make one takes a while, so tests share them and derive from them."""
+
+    openai: OpenAI
+    async_openai: AsyncOpenAI
+    anthropic: Anthropic
+    async_anthropic: AsyncAnthropic
 
 
-def async_openai_client(root: str, **settings: Any) -> AsyncOpenAI:
-    """Return OpenAI's client for coroutines."""
-    return AsyncOpenAI(base_url=f"{root}/v1", **{"api_key": KEY, "max_retries": 0, "timeout": TIMEOUT_S, **settings})
-
-
-def anthropic_client(root: str, **settings: Any) -> Anthropic:
-    """Return Anthropic's client for who may block."""
-    return Anthropic(base_url=root, **{"api_key": KEY, "max_retries": 0, "timeout": TIMEOUT_S, **settings})
-
-
-def async_anthropic_client(root: str, **settings: Any) -> AsyncAnthropic:
-    """Return Anthropic's client for coroutines."""
-    return AsyncAnthropic(base_url=root, **{"api_key": KEY, "max_retries": 0, "timeout": TIMEOUT_S, **settings})
+@contextlib.asynccontextmanager
+async def opened(root: str) -> AsyncIterator[Clients]:
+    """Open clients of what stands at `root`, close them at the end."""
+    settings: dict[str, Any] = {"api_key": KEY, "max_retries": 0, "timeout": TIMEOUT_S}
+    async with AsyncOpenAI(base_url=f"{root}/v1", **settings) as one, AsyncAnthropic(base_url=root, **settings) as two:
+        with OpenAI(base_url=f"{root}/v1", **settings) as three, Anthropic(base_url=root, **settings) as four:
+            yield Clients(three, one, four, two)
 
 
 async def asked(client: Any, method: str, **arguments: Any) -> Any:

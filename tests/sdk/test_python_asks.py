@@ -13,7 +13,7 @@ from support.mock_model_server import Seen
 
 from .asks import ASKS, Ask
 from .gateway import KEY, Gateway
-from .python_clients import asked, asked_blocking, async_openai_client, openai_client
+from .python_clients import Clients, asked, asked_blocking
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="package"),
@@ -43,11 +43,11 @@ def same_request(direct: Seen, through: Seen) -> None:
 
 
 @pytest.mark.parametrize("ask", ASKS, ids=lambda ask: ask.name)
-async def test_coroutines_get_what_the_model_server_says(gateway: Gateway, ask: Ask) -> None:
-    async with async_openai_client(gateway.direct_root) as client:
-        direct = await asked(client, ask.method, **ask.arguments)
-    async with async_openai_client(gateway.root) as client:
-        assert await asked(client, ask.method, **ask.arguments) == direct
+async def test_coroutines_get_what_the_model_server_says(
+    gateway: Gateway, clients: Clients, direct: Clients, ask: Ask
+) -> None:
+    wanted = await asked(direct.async_openai, ask.method, **ask.arguments)
+    assert await asked(clients.async_openai, ask.method, **ask.arguments) == wanted
     first, second = gateway.seen()
     same_request(first, second)
     # The key is between the user and the gateway.
@@ -56,9 +56,9 @@ async def test_coroutines_get_what_the_model_server_says(gateway: Gateway, ask: 
 
 
 @pytest.mark.parametrize("ask", ASKS, ids=lambda ask: ask.name)
-async def test_those_who_block_get_what_the_model_server_says(gateway: Gateway, ask: Ask) -> None:
-    with openai_client(gateway.direct_root) as client:
-        direct = await asked_blocking(client, ask.method, **ask.arguments)
-    with openai_client(gateway.root) as client:
-        assert await asked_blocking(client, ask.method, **ask.arguments) == direct
+async def test_those_who_block_get_what_the_model_server_says(
+    gateway: Gateway, clients: Clients, direct: Clients, ask: Ask
+) -> None:
+    wanted = await asked_blocking(direct.openai, ask.method, **ask.arguments)
+    assert await asked_blocking(clients.openai, ask.method, **ask.arguments) == wanted
     same_request(*gateway.seen())
