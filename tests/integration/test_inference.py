@@ -108,9 +108,12 @@ async def test_use_is_told_from_its_body_to_its_end(setup: Setup) -> None:
 
 async def test_streamed_answer_is_told_as_it_passes(setup: Setup) -> None:
     setup.uses.wants_body = False
-    await setup.chat(stream=True)
+    shown = b"".join(event("chat", index) for index in range(5))
+    assert await setup.chat(stream=True) == (200, shown + DONE)
     use = await setup.uses.only()
-    assert bytes(use.answer) == b"".join(event("chat", index) for index in range(5)) + DONE
+    # What the model server said of the usage is told, though the client did not ask for it and does not see it.
+    assert bytes(use.answer).startswith(shown)
+    assert b'"usage": {' in bytes(use.answer)[len(shown) :]
     assert (use.bodies, use.ends) == ([], [(Outcome.OK, 200)])
 
 

@@ -25,6 +25,7 @@ from aicn.api.metrics import MetricsEndpoint
 from aicn.api.network import NetworkRoutes
 from aicn.api.nodes import NodeRoutes
 from aicn.api.projects import ProjectRoutes
+from aicn.api.streaming import StreamSettings
 from aicn.api.swarm import SwarmRoutes
 from aicn.routing import Router
 from aicn.telemetry import NoObserver, Observer
@@ -69,7 +70,14 @@ class Handlers:
     nodes: NodeRoutes
 
 
-def routes(handlers: Handlers, router: Router, *, collects: bool, observer: Observer | None = None) -> list[Route]:
+def routes(
+    handlers: Handlers,
+    router: Router,
+    *,
+    collects: bool,
+    observer: Observer | None = None,
+    streams: StreamSettings | None = None,
+) -> list[Route]:
     """Return every route.
 
     Args:
@@ -77,8 +85,9 @@ def routes(handlers: Handlers, router: Router, *, collects: bool, observer: Obse
         router: brings inference to a node.
         collects: switches the routes that choose among the nodes heard of.
         observer: told of each use of a model.
+        streams: what is done for streams; None: nothing.
     """
-    parts = Inference(router, Budget(), observer or NoObserver())
+    parts = Inference(router, Budget(), observer or NoObserver(), streams or StreamSettings())
     network, projects = handlers.network, handlers.projects
     swarm, bootstrap, nodes = handlers.swarm, handlers.bootstrap, handlers.nodes
 

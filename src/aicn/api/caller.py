@@ -17,6 +17,8 @@ from aicn.routing import StreamedBody
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+_OK = 200
+
 
 class ClientGone(Exception):
     """The client closed its connection. Nobody is left to answer."""
@@ -28,6 +30,7 @@ class Caller:
     Attributes:
         scope: what ASGI tells of the request.
         status: HTTP status of the answer, None before its head has been sent.
+        answered: whether something of the answer itself has been sent, which comments are not.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, budget: Budget | None = None) -> None:
@@ -39,6 +42,7 @@ class Caller:
         self._held_bytes = 0
         self._counted_bytes = 0
         self.status: int | None = None
+        self.answered = False
         self._sending_since_s: float | None = None
         self._upload_over: asyncio.Event | None = None
 
@@ -176,11 +180,22 @@ class Caller:
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of the answer."""
+        self.answered = True
         self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, data: bytes) -> None:
         """Send a part of the body; waits while the client reads too slowly, which `raise_when_gone` puts an end to."""
+        self.answered = True
+        self._sending_since_s = time.monotonic()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self._sending_since_s = None
+
+    async def comment(self, data: bytes, headers: Headers) -> None:
+        """Send a comment of an event stream, and before the first one the head with status 200."""
+        if self.status is None:
+            self.status = _OK
+            await self._send({"type": "http.response.start", "status": _OK, "headers": headers})
         self._sending_since_s = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self._sending_since_s = None

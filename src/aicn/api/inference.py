@@ -6,7 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from starlette.types import Receive, Scope, Send
@@ -14,7 +14,8 @@ from starlette.types import Receive, Scope, Send
 from aicn.api.budget import Budget
 from aicn.api.caller import Caller, ClientGone
 from aicn.api.errors import ApiError, Code, from_exception, parameter
-from aicn.api.relay import relay
+from aicn.api.relay import error_event, relay
+from aicn.api.streaming import StreamedRequest, StreamSettings
 from aicn.errors import AicnError
 from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
 from aicn.multiaddr import parse_peer_id
@@ -53,6 +54,7 @@ class Inference:
     router: Router
     budget: Budget
     observer: Observer
+    streams: StreamSettings = field(default_factory=StreamSettings)
 
 
 class InferenceEndpoint(ABC):
@@ -66,6 +68,7 @@ class InferenceEndpoint(ABC):
         self._router = parts.router
         self._budget = parts.budget
         self._observer = parts.observer
+        self._streams = parts.streams
         self._proxy = proxy
         self._enabled = enabled
 
@@ -81,6 +84,10 @@ class InferenceEndpoint(ABC):
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """Return the body of the answer that tells `error`."""
         return error.body()
+
+    def event(self, error: ApiError) -> bytes:
+        """Return the event that tells `error` in a stream that has begun."""
+        return error_event(error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -116,8 +123,8 @@ class InferenceEndpoint(ABC):
         try:
             if observer.wants_body and isinstance(ask.body, bytes):
                 use.body(ask.body)
-            async with Tripwire(caller.raise_when_gone), self._send(request) as answer:
-                outcome = await self._relay(answer, caller, use)
+            async with Tripwire(caller.raise_when_gone):
+                outcome = await self._carry(request, caller, use)
         except ClientGone:
             outcome = Outcome.CLIENT_GONE
             raise
@@ -125,31 +132,39 @@ class InferenceEndpoint(ABC):
             outcome = Outcome.CUT
             raise
         except ApiError as error:
-            outcome = Outcome.CUT if caller.started else _OUTCOME_OF_CODE.get(error.code, Outcome.REFUSED)
+            outcome = Outcome.CUT if caller.answered else _OUTCOME_OF_CODE.get(error.code, Outcome.REFUSED)
             await self._refuse(caller, error)
         except AicnError as error:
-            outcome = Outcome.CUT if caller.started else outcome_of(error)
+            outcome = Outcome.CUT if caller.answered else outcome_of(error)
             await self._refuse(caller, from_exception(error))
         finally:
             use.end(outcome, caller.status)
 
-    def _send(self, request: Request) -> AbstractAsyncContextManager[Answer]:
-        if request.peer is None:
-            return self._router.send(request.ask)
-        return self._router.send_to(request.peer, request.cid, request.ask)
+    async def _carry(self, request: Request, caller: Caller, use: Use) -> Outcome:
+        """Ask for the answer and pass it on; a client that waits for a stream is kept company until it begins."""
+        router, named = self._router, request.peer
 
-    async def _relay(self, answer: Answer, caller: Caller, use: Use) -> Outcome:
-        use.served_by(answer.peer, answer.cid, answer.attempts)
-        use.first_byte()
-        return await relay(answer, caller, use, self.json_held_max_bytes)
+        def send(ask: Ask) -> AbstractAsyncContextManager[Answer]:
+            return router.send(ask) if named is None else router.send_to(named, request.cid, ask)
+
+        asked = StreamedRequest(request.ask, caller.scope["headers"], self._streams)
+        async with asked.waiting(caller) as waiting, asked.answered(send, router.send_to) as answer:
+            await waiting.stop()
+            use.served_by(answer.peer, answer.cid, answer.attempts)
+            use.first_byte()
+            passage = asked.passage(self.event, router.send if named is None else None)
+            return await relay(answer, caller, use, self.json_held_max_bytes, passage=passage)
 
     async def _refuse(self, caller: Caller, error: ApiError) -> None:
-        if caller.started:
+        if caller.answered:
             # Half an answer is out. To end without completing it makes the server cut the connection, which is
             # the only way left to tell the client that the answer is not whole.
             _log.warning("answer cut: %s", error.message)
-            return
-        await caller.answer_json(error.status, self.refusal(error))
+        elif caller.started:
+            # Comments are out, and with them status 200: the failure is the stream's only event.
+            await caller.end(self.event(error))
+        else:
+            await caller.answer_json(error.status, self.refusal(error))
 
     def target(self, project: str, model: str, node_id: str) -> tuple[ProjectName, ModelName, PeerId | None]:
         """Return who is asked for what, in the order and words of the reference's refusals.

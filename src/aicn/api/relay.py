@@ -108,7 +108,7 @@ async def _begin_events(answer: Answer, caller: Caller, headers: Sequence[tuple[
         return
     # The head has left with the first comment: what it would have said about the answer is said in one more.
     said = (b"%b=%b" % pair for pair in described if pair[0].startswith(b"x-aicn-"))
-    await caller.send(b": %b\n\n" % b" ".join(said))
+    await caller.comment(b": %b\n\n" % b" ".join(said), ())
 
 
 async def _as_failure(answer: Answer, use: Use) -> ApiError:

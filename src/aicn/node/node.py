@@ -29,6 +29,7 @@ from aicn.api import (
     build_app,
     routes,
 )
+from aicn.api.streaming import StreamSettings
 from aicn.backends import BackendClient
 from aicn.clock import Clock, SystemClock
 from aicn.config import ConfigFile, set_models
@@ -163,7 +164,13 @@ class Node:
             nodes=NodeRoutes(self.host.peer_id, self._questions.facts, self._questions.rpc),
         )
         app = build_app(
-            routes(handlers, router, collects=collects, observer=self._records.observer),
+            routes(
+                handlers,
+                router,
+                collects=collects,
+                observer=self._records.observer,
+                streams=StreamSettings(config.aicn.routing.keep_alive_s, config.aicn.routing.continue_),
+            ),
             open_inference=config.aicn.api.open_inference,
             allowed_hosts=config.aicn.api.allowed_hosts,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from aicn import defaults
@@ -46,8 +46,10 @@ class Router:
         self._open_named = open_named or open_stream
 
     @asynccontextmanager
-    async def send(self, ask: Ask) -> AsyncIterator[Answer]:
+    async def send(self, ask: Ask, without: Container[PeerId] = ()) -> AsyncIterator[Answer]:
         """Send `ask` to whoever serves it best; the block gets an answer with its first content byte in hand.
+
+        None of the peers in `without` is asked: they have failed this client already, in the middle of an answer.
 
         A failure is left for the next candidate, up to `defaults.ROUTE_MAX_ATTEMPTS`, or until more of the request
         body is gone than is held. If all fail and the last one was an answer of a model server (503, say), that is
@@ -59,7 +61,8 @@ class Router:
             AttemptsExhausted: every peer that was tried failed, with the last reason.
             NetworkError, WireError: the answer broke off inside the block.
         """
-        ranked = order(self._candidates.find(ask.project, ask.model, ask.endpoint.kind), random.random)
+        found = self._candidates.find(ask.project, ask.model, ask.endpoint.kind)
+        ranked = order((each for each in found if each.peer not in without), random.random)
         if not ranked:
             raise NoCandidate(f"no reachable node serves model {ask.model!r} of project {ask.project!r}")
         chosen = ranked[: defaults.ROUTE_MAX_ATTEMPTS]

@@ -77,8 +77,6 @@ class KeepAlive:
                 async with asyncio.timeout(self._every_s):
                     await self._over.wait()
             except TimeoutError:
-                if not caller.started:
-                    await caller.start(200, (_CONTENT_TYPE, *EVENT_STREAM_HEADERS, *self._headers))
-                await caller.send(COMMENT)
+                await caller.comment(COMMENT, (_CONTENT_TYPE, *EVENT_STREAM_HEADERS, *self._headers))
             else:
                 return
