@@ -46,7 +46,7 @@ DONE_EVENT: Final = b"data: [DONE]\n\n"
 class Ending(Enum):
     """How a stream says that it is whole."""
 
-    DONE = "data: [DONE]"
+    DONE = "[DONE]"
     """OpenAI's chat and completions."""
     RESPONSE = "response.completed, response.failed or response.incomplete"
     """OpenAI's responses."""
