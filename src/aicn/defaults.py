@@ -521,3 +521,32 @@ CONTINUE_TEXT_MAX_CHARS: Final = 262_144
 
 PASSED_ERROR_MAX_BYTES: Final = 65_536
 """Of a model server's error that must become an event, since the head has left; only its message is told."""
+
+# --- attempts, and when they end --------------------------------------------------------------------------
+
+FIRST_CONTENT_HELD_MAX_BYTES: Final = 65_536
+"""Of an answer that is held until its content begins: no preamble is as long, and a longer one is passed on."""
+
+ROUTE_TOTAL_TIMEOUT_S: Final = 600.0
+"""From a request to the first content of its answer, all attempts together: a long prefill at three nodes in turn."""
+
+ROUTE_RETRY_FLOOR: Final = 10
+"""Repetitions that time alone allows: the next request of a node with few of them may fail as well."""
+
+ROUTE_RETRY_FLOOR_PER_S: Final = 0.5
+"""How fast it does: a node that fails all of few requests asks others once more every two seconds."""
+
+ROUTE_RETRY_SAVED: Final = 1_000
+"""Most repetitions that requests save up: as many as may be under way when a node that has them all dies."""
+
+REFUSAL_TIMEOUT_S: Final = 2.0
+"""For the rest of a failed answer, kept in case that nobody answers better: it is short, and others wait for it."""
+
+REFUSAL_KEPT_MAX_BYTES: Final = 65_536
+"""Of a failed answer that is kept; a longer one says nothing that anybody reads."""
+
+HEDGE_FACTOR: Final = 3.0
+"""A second node is asked when the first is slower by so much than it usually is: few requests wait that long."""
+
+HEDGE_MIN_S: Final = 0.05
+"""... but never sooner: below it a second request costs more than the wait."""
