@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from aicn.api.sse import data_of, split_events
+from aicn.wire.json_members import with_member
 
 _MEMBER: Final = b'"stream_options":{"include_usage":true}'
 _OPENING: Final = re.compile(rb"\s*\{\s*(?P<empty>\})?")
-_KEY: Final = re.compile(rb'(?<!\\)"stream_options"\s*:\s*')
+_NAME: Final = "stream_options"
 _NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
@@ -75,12 +76,12 @@ def _added(body: bytes, options: bytes) -> bytes | None:
     if not options:
         return _inserted(body)
     if options == b"null":
-        return _replaced(body, options, b'{"include_usage":true}')
+        return with_member(body, _NAME, b'{"include_usage":true}')
     if not options.startswith(b"{") or _options.decode(options).include_usage is True:
         return None
     members = _object.decode(options)
     members["include_usage"] = msgspec.Raw(b"true")
-    return _replaced(body, options, msgspec.json.encode(members))
+    return with_member(body, _NAME, msgspec.json.encode(members))
 
 
 def _inserted(body: bytes) -> bytes | None:
@@ -89,17 +90,6 @@ def _inserted(body: bytes) -> bytes | None:
         return None
     at = opening.end()
     return b"%b%b,%b" % (body[:at], _MEMBER, body[at:])
-
-
-def _replaced(body: bytes, old: bytes, new: bytes) -> bytes:
-    places = [found.end() for found in _KEY.finditer(body)]
-    if len(places) == 1 and body.startswith(old, places[0]):
-        at = places[0]
-        return b"%b%b%b" % (body[:at], new, body[at + len(old) :])
-    # The name stands elsewhere too, or is written with escapes: to write the members anew keeps every value's bytes.
-    members = _object.decode(body)
-    members["stream_options"] = msgspec.Raw(new)
-    return msgspec.json.encode(members)
 
 
 class UsageFilter:
