@@ -1,8 +1,9 @@
 """Which peer answers a request, and what happens when it does not."""
 
+from aicn.routing.answer import Answer
+from aicn.routing.ask import Ask
 from aicn.routing.body import StreamedBody
 from aicn.routing.candidates import Candidate, CandidateSource
-from aicn.routing.exchange import Answer, Ask
 from aicn.routing.legacy import LegacyStreams
 from aicn.routing.policy import order
 from aicn.routing.reservations import Reservations

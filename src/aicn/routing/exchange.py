@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
 
-from aicn import defaults
-from aicn.endpoints import Endpoint
-from aicn.errors import MalformedFrame, NetworkError, NetworkTimeout, StreamReset, TruncatedFrame
-from aicn.idleclock import IdleClock
-from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
+from aicn.errors import NetworkError, NetworkTimeout, TruncatedFrame
+from aicn.ids import InstanceId, PeerId
 from aicn.p2p.host import Stream
+from aicn.routing.answer import Answer
+from aicn.routing.ask import Ask
 from aicn.routing.body import StreamedBody
 from aicn.tripwire import Tripwire
 from aicn.wire.http_frames import (
@@ -33,142 +30,6 @@ _log = logging.getLogger("aicn.routing")
 
 OpenStream = Callable[[PeerId, str, bytes], Awaitable[Stream]]
 """Opens a stream of a protocol to a peer, this node itself included, and hands over its first bytes."""
-
-ERROR_HEADER = b"x-aicn-error"
-"""Names the error, on an answer that comes from the node and not from its model server."""
-
-
-_SLUG = re.compile(rb"[a-z_]{1,64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request for one model."""
-
-    project: ProjectName
-    model: ModelName
-    body: bytes | StreamedBody = field(repr=False)
-    """The request body exactly as the model server shall see it."""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    """End-to-end headers for the model server, names in lower case, without Content-Length."""
-    endpoint: Endpoint = Endpoint.CHAT
-    """What is asked for. The peer finds it at its model server from the URL that is registered."""
-    first_byte_timeout_s: float = defaults.FIRST_BYTE_TIMEOUT_S
-    """From the end of the request to the head of its answer."""
-    idle_timeout_s: float = defaults.ANSWER_IDLE_TIMEOUT_S
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether it can be sent once more."""
-        return isinstance(self.body, bytes) or self.body.repeatable
-
-
-class Answer:
-    """The answer of one peer, as it arrives.
-
-    Attributes:
-        peer: who answers.
-        cid: the instance that was asked for; empty for any.
-        relayed: whether a relay carries the stream.
-        status: HTTP status of the model server, or of the node when `node_error` is set.
-        headers: end-to-end headers, names in lower case.
-        node_error: slug of the node's own error; None when the model server answered.
-        attempts: how many peers were tried, this one included. Set by the router.
-    """
-
-    def __init__(self, stream: Stream, cid: InstanceId, head: ResponseHead, parser: ResponseParser, ask: Ask) -> None:
-        """Take over a stream of which the head has been read."""
-        self._stream = stream
-        self._parser = parser
-        self._idle_timeout_s = ask.idle_timeout_s
-        self._ahead = b""
-        self._too_late = False
-        self._clock = IdleClock(ask.idle_timeout_s, self._give_up)
-        self.peer = stream.peer
-        self.relayed = stream.relayed
-        self.cid = cid
-        self.status = head.status
-        self.headers = head.headers
-        self.attempts = 1
-        self.node_error = next((_slug(value) for name, value in head.headers if name == ERROR_HEADER), None)
-
-    async def prefetch(self) -> None:
-        """Wait for the first bytes of the body, which `read_some` then returns: the point of no return."""
-        self._ahead = await self.read_some()
-
-    async def read_some(self) -> bytes:
-        """Return what of the body has arrived; wait if nothing has; `b""` at its end.
-
-        Raises:
-            StreamReset, TruncatedFrame: the peer broke off.
-            MalformedFrame: the peer does not speak HTTP.
-            NetworkTimeout: silence for longer than the idle timeout.
-        """
-        if self._ahead:
-            data, self._ahead = self._ahead, b""
-            return data
-        while not (data := self._parser.take_body()):
-            if self._parser.complete:
-                return b""
-            self._clock.begin()
-            try:
-                received = await self._stream.read()
-            except StreamReset:
-                if self._too_late:
-                    raise NetworkTimeout(f"the peer sent nothing for {self._idle_timeout_s:g} s") from None
-                raise
-            self._clock.end()
-            if received:
-                self._parser.feed(received)
-            else:
-                self._parser.eof()
-        return data
-
-    def watch(self) -> None:
-        """From now until `unwatch`, end the stream if a read waits for longer than the idle timeout."""
-        self._clock.start()
-
-    def unwatch(self) -> None:
-        """Undo `watch`."""
-        self._clock.stop()
-
-    def _give_up(self) -> None:
-        self._too_late = True
-        self._stream.reset()
-
-    async def read_all(self, max_bytes: int, hold: Callable[[int], None], enough_bytes: int | None = None) -> bytes:
-        """Return the rest of the body.
-
-        Args:
-            max_bytes: longest body that is accepted.
-            hold: told of the bytes of each part before it is kept; what it raises ends the reading.
-            enough_bytes: return, `complete` or not, when there are more than this; None: only at the end.
-
-        Raises:
-            MalformedFrame: it is longer than `max_bytes`.
-            NetworkError, WireError: as `read_some`.
-        """
-        parts: list[bytes] = []
-        size = 0
-        while part := await self.read_some():
-            size += len(part)
-            if size > max_bytes:
-                raise MalformedFrame(f"the answer is larger than {max_bytes} bytes")
-            hold(len(part))
-            parts.append(part)
-            if enough_bytes is not None and size > enough_bytes:
-                break
-        return b"".join(parts) if len(parts) != 1 else parts[0]
-
-    @property
-    def complete(self) -> bool:
-        """Whether the whole answer has arrived and been taken."""
-        return self._parser.complete and not self._ahead
-
-
-def _slug(value: bytes) -> str:
-    """Return a peer's word for its error, which ends up in answers and logs, if it is a word at all."""
-    return value.decode("ascii") if _SLUG.fullmatch(value) else "unknown"
 
 
 @asynccontextmanager
@@ -210,7 +71,7 @@ async def ask_peer(open_stream: OpenStream, peer: PeerId, cid: InstanceId, ask: 
                 yield answer
             finally:
                 answer.unwatch()
-            if answer.complete and (upload is None or upload.finished):
+            if answer.complete and answer.received and (upload is None or upload.finished):
                 await stream.close()
     finally:
         if stream is not None:

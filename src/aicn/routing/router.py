@@ -14,8 +14,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from aicn import defaults
 from aicn.errors import AttemptsExhausted, NetworkError, NoCandidate, NodeUnavailable, WireError
 from aicn.ids import InstanceId, PeerId
+from aicn.routing.answer import Answer
+from aicn.routing.ask import Ask
 from aicn.routing.candidates import CandidateSource
-from aicn.routing.exchange import Answer, Ask, OpenStream, ask_peer
+from aicn.routing.exchange import OpenStream, ask_peer
 from aicn.routing.policy import order
 from aicn.routing.reservations import Reservations
 

@@ -1,0 +1,224 @@
+"""The answer of one peer, as it arrives: held until its content begins, then passed on."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Final
+
+from aicn import defaults
+from aicn.errors import MalformedFrame, NetworkError, NetworkTimeout, StreamReset, TruncatedFrame, WireError
+from aicn.idleclock import IdleClock
+from aicn.ids import InstanceId
+from aicn.p2p.host import Stream
+from aicn.routing.ask import Ask
+from aicn.routing.first_content import FirstContent, Found
+from aicn.routing.told_failure import as_answer
+from aicn.wire.http_frames import ResponseHead, ResponseParser
+
+ERROR_HEADER: Final = b"x-aicn-error"
+"""Names the error, on an answer that comes from the node and not from its model server."""
+
+_SLUG: Final = re.compile(rb"[a-z_]{1,64}")
+_JSON: Final = b"application/json"
+_EVENTS: Final = b"text/event-stream"
+_OK: Final = 200
+
+
+class Answer:
+    """The answer of one peer, as it arrives.
+
+    Attributes:
+        peer: who answers.
+        cid: the instance that was asked for; empty for any.
+        relayed: whether a relay carries the stream.
+        status: HTTP status of the model server, or of the node when `node_error` is set.
+        headers: end-to-end headers, names in lower case.
+        node_error: slug of the node's own error; None when the model server answered.
+        attempts: how many peers were tried, this one included. Set by the router.
+        queued_s: how long the request waited before it was sent.
+        first_content_s: from the request to its first content, all attempts together; None while unknown. Set by the
+            router.
+        events: how many pieces of it have been read, about as many as the tokens of a stream.
+        broken: whether it broke off.
+    """
+
+    def __init__(self, stream: Stream, cid: InstanceId, head: ResponseHead, parser: ResponseParser, ask: Ask) -> None:
+        """Take over a stream of which the head has been read."""
+        self._stream = stream
+        self._parser = parser
+        self._endpoint = ask.endpoint
+        self._idle_timeout_s = ask.idle_timeout_s
+        self._ahead = b""
+        self._replaced = False
+        self._too_late = False
+        self._clock = IdleClock(ask.idle_timeout_s, self._give_up)
+        self.peer = stream.peer
+        self.relayed = stream.relayed
+        self.cid = cid
+        self.status = head.status
+        self.headers = head.headers
+        self.attempts = 1
+        self.queued_s = ask.queued_s
+        self.first_content_s: float | None = None
+        self.events = 0
+        self.broken = False
+        self.node_error = next((_slug(value) for name, value in head.headers if name == ERROR_HEADER), None)
+
+    async def prefetch(self) -> None:
+        """Wait for the first content, which `read_some` then returns with all before it: the point of no return.
+
+        The content of events is what `FirstContent` takes for it. If a failure is told first, the answer becomes that
+        failure, with its status. A JSON answer that is said to be short is awaited whole: nothing of it leaves before.
+        Of anything else the first bytes are content.
+
+        Raises:
+            TruncatedFrame: the stream of events ended before any content.
+            NetworkError, WireError: as `read_some`.
+        """
+        kind = self._header(b"content-type").partition(b";")[0].strip().lower()
+        if kind == _EVENTS and self.status == _OK and not self._header(b"content-encoding"):
+            await self._until_content(FirstContent(self._endpoint))
+        elif kind == _JSON and self._is_short():
+            await self._gather()
+        else:
+            self._ahead = await self.read_some()
+
+    async def _until_content(self, first: FirstContent) -> None:
+        parts = []
+        found = Found.NOTHING
+        while found is Found.NOTHING:
+            part = await self.read_some()
+            parts.append(part)
+            found = first.feed(part) if part else first.finish()
+            if not part and found is Found.NOTHING:
+                self.broken = True
+                raise TruncatedFrame("the model server ended its stream before any content")
+        if found is Found.FAILURE:
+            self.status, self._ahead = as_answer(first.failure or b"")
+            self.headers = tuple(pair for pair in self.headers if pair[0] not in _OF_THE_BODY)
+            self.headers = ((b"content-type", _JSON), *self.headers)
+            self._replaced = True
+        else:
+            self._ahead = parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _is_short(self) -> bool:
+        length = self._header(b"content-length")
+        return length.isdigit() and int(length) <= defaults.FIRST_CONTENT_HELD_MAX_BYTES
+
+    async def _gather(self) -> None:
+        """Read on until the end, or until there is more than is kept."""
+        parts = []
+        size = 0
+        while size <= defaults.REFUSAL_KEPT_MAX_BYTES and (part := await self.read_some()):
+            parts.append(part)
+            size += len(part)
+        self._ahead = parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def keep(self) -> bool:
+        """Read the rest of a failed answer, so that it can be passed on when its stream is gone.
+
+        Returns:
+            False if it is too long, too slow or broken: then there is nothing to pass on.
+        """
+        try:
+            async with asyncio.timeout(defaults.REFUSAL_TIMEOUT_S):
+                await self._gather()
+        except (TimeoutError, NetworkError, WireError):
+            return False
+        return self._replaced or self._parser.complete
+
+    async def read_some(self) -> bytes:
+        """Return what of the body has arrived; wait if nothing has; `b""` at its end.
+
+        Raises:
+            StreamReset, TruncatedFrame: the peer broke off.
+            MalformedFrame: the peer does not speak HTTP.
+            NetworkTimeout: silence for longer than the idle timeout.
+        """
+        if self._ahead:
+            data, self._ahead = self._ahead, b""
+            return data
+        if self._replaced:
+            return b""
+        try:
+            while not (data := self._parser.take_body()):
+                if self._parser.complete:
+                    return b""
+                self._clock.begin()
+                received = await self._stream.read()
+                self._clock.end()
+                if received:
+                    self._parser.feed(received)
+                else:
+                    self._parser.eof()
+        except (NetworkError, WireError) as error:
+            self.broken = True
+            if self._too_late and isinstance(error, StreamReset):
+                raise NetworkTimeout(f"the peer sent nothing for {self._idle_timeout_s:g} s") from None
+            raise
+        self.events += 1
+        return data
+
+    def watch(self) -> None:
+        """From now until `unwatch`, end the stream if a read waits for longer than the idle timeout."""
+        self._clock.start()
+
+    def unwatch(self) -> None:
+        """Undo `watch`."""
+        self._clock.stop()
+
+    def _give_up(self) -> None:
+        self._too_late = True
+        self._stream.reset()
+
+    async def read_all(self, max_bytes: int, hold: Callable[[int], None], enough_bytes: int | None = None) -> bytes:
+        """Return the rest of the body.
+
+        Args:
+            max_bytes: longest body that is accepted.
+            hold: told of the bytes of each part before it is kept; what it raises ends the reading.
+            enough_bytes: return, `complete` or not, when there are more than this; None: only at the end.
+
+        Raises:
+            MalformedFrame: it is longer than `max_bytes`.
+            NetworkError, WireError: as `read_some`.
+        """
+        parts: list[bytes] = []
+        size = 0
+        while part := await self.read_some():
+            size += len(part)
+            if size > max_bytes:
+                raise MalformedFrame(f"the answer is larger than {max_bytes} bytes")
+            hold(len(part))
+            parts.append(part)
+            if enough_bytes is not None and size > enough_bytes:
+                break
+        return b"".join(parts) if len(parts) != 1 else parts[0]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole answer has arrived and been taken."""
+        return (self._replaced or self._parser.complete) and not self._ahead
+
+    @property
+    def received(self) -> bool:
+        """Whether the peer has sent all of it."""
+        return self._parser.complete
+
+    @property
+    def ahead(self) -> bytes:
+        """What has been read of the body and not been taken."""
+        return self._ahead
+
+    def _header(self, wanted: bytes) -> bytes:
+        return next((value for name, value in self.headers if name == wanted), b"")
+
+
+_OF_THE_BODY: Final = frozenset({b"content-type", b"content-length", b"content-encoding", b"cache-control"})
+
+
+def _slug(value: bytes) -> str:
+    """Return a peer's word for its error, which ends up in answers and logs, if it is a word at all."""
+    return value.decode("ascii") if _SLUG.fullmatch(value) else "unknown"

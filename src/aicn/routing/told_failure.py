@@ -1,0 +1,66 @@
+"""A failure that a model server told as the first event of a stream, written as the answer it should have been.
+
+No content has left yet, so the client can still have an honest status.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+_UNKNOWN: Final = 502
+
+_STATUSES: Final = {
+    "api_error": 502,
+    "authentication_error": 401,
+    "badrequesterror": 400,
+    "billing_error": 403,
+    "context_length_exceeded": 400,
+    "exceed_context_size_error": 400,
+    "insufficient_quota": 429,
+    "invalid_prompt": 400,
+    "invalid_request_error": 400,
+    "not_found_error": 404,
+    "notfounderror": 404,
+    "overloaded_error": 503,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "request_too_large": 413,
+    "server_overloaded": 503,
+    "timeout_error": 504,
+    "unavailable_error": 503,
+}
+"""Status by the type or code of an error, in lower case: OpenAI's, Anthropic's, and those of vLLM and llama.cpp."""
+
+
+def as_answer(data: bytes) -> tuple[int, bytes]:
+    """Return status and JSON body of the answer that an event with `data` stands for."""
+    try:
+        said = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = data.decode(errors="replace")
+    fields: dict[str, Any] = said if isinstance(said, dict) else {"error": said}
+    response = fields.get("response")
+    told = fields.get("error") or (response.get("error") if isinstance(response, dict) else None)
+    if isinstance(told, dict):
+        error = told
+        body = data if fields.get("error") else msgspec.json.encode({"error": told})
+    else:
+        error = {"message": told or fields.get("message") or "the model server failed"}
+        error |= {name: fields[name] for name in ("type", "code", "param") if name in fields}
+        body = msgspec.json.encode({**fields, "error": error})
+    return _status(error), body
+
+
+def _status(error: dict[str, Any]) -> int:
+    for name in ("status", "status_code", "code", "type"):
+        value = error.get(name)
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value)
+        if isinstance(value, int) and 400 <= value <= 599:  # noqa: PLR2004 - HTTP's statuses of failures
+            return value
+        if isinstance(value, str) and value.lower() in _STATUSES:
+            return _STATUSES[value.lower()]
+    return _UNKNOWN
