@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from openai.types.chat import ChatCompletionMessageParam
+
 from support.drawing import draw
 
 from .gateway import EDITOR, PAINTER, SLASHED, TALKER
@@ -25,7 +27,7 @@ TOOLS: list[dict[str, Any]] = [
     {"type": "function", "function": {"name": "weather", "description": "how it will be", "parameters": WEATHER}},
     {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}},
 ]
-HELLO = [{"role": "user", "content": "Grüße, 世界 🌍"}]
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Grüße, 世界 🌍"}]
 VISION = [
     {
         "role": "user",

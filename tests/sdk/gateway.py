@@ -11,7 +11,7 @@ from typing import Any
 
 from aicn.ids import ModelKind
 from support.mock_model_server import MockModelServer, Plan, Seen
-from support.processes import ModelEntry, NodeProcess, Nodes
+from support.processes import NodeProcess, Nodes
 
 PROJECT = "P"
 OTHER_PROJECT = "Q"
@@ -21,6 +21,8 @@ EDITOR = "editor"
 SLASHED = "org/tiny"
 TWICE = "twice"
 """Served under both projects, so that its name alone does not say which is meant."""
+TWICE_OF_OTHER = "twice-of-the-other"
+"""What the model server calls the second of them."""
 KEY = "unused"
 """The SDKs want one; a caller on the node's own machine needs none."""
 
@@ -76,15 +78,22 @@ class Gateway:
         return sorted((one for server in self.servers for one in server.seen), key=lambda one: one.arrived_s)
 
 
-def models_of(server: MockModelServer) -> list[ModelEntry]:
-    """Return what a Worker beside `server` registers."""
+def projects_of(server: MockModelServer) -> list[dict[str, Any]]:
+    """Return `AIProjects` of a Worker beside `server`."""
+    own = [
+        (TALKER, server.chat_url, ModelKind.CHAT),
+        (SLASHED, server.chat_url, ModelKind.CHAT),
+        (TWICE, server.chat_url, ModelKind.CHAT),
+        (PAINTER, server.image_url, ModelKind.IMAGE_GENERATION),
+        (EDITOR, server.edit_url, ModelKind.IMAGE_EDIT),
+    ]
+    other = {"Model": TWICE, "API": server.chat_url, "Type": 0, "CID": "", "ServerModel": TWICE_OF_OTHER}
     return [
-        (PROJECT, TALKER, server.chat_url),
-        (PROJECT, SLASHED, server.chat_url),
-        (PROJECT, TWICE, server.chat_url),
-        (OTHER_PROJECT, TWICE, server.chat_url),
-        (PROJECT, PAINTER, server.image_url, ModelKind.IMAGE_GENERATION),
-        (PROJECT, EDITOR, server.edit_url, ModelKind.IMAGE_EDIT),
+        {
+            "Project": PROJECT,
+            "Models": [{"Model": name, "API": url, "Type": kind, "CID": ""} for name, url, kind in own],
+        },
+        {"Project": OTHER_PROJECT, "Models": [other]},
     ]
 
 
@@ -99,11 +108,13 @@ async def running_gateway(folder: Path, **settings: Any) -> AsyncIterator[Gatewa
     async with MockModelServer() as first, MockModelServer() as second, Nodes(folder) as nodes:
         entry = nodes.make("input", **settings)
         workers = [
-            nodes.make("worker", bootstrap=[entry.multiaddr], models=models_of(server)) for server in (first, second)
+            nodes.make("worker", bootstrap=[entry.multiaddr], AIProjects=projects_of(server))
+            for server in (first, second)
         ]
         await asyncio.gather(*(node.start() for node in (entry, *workers)))
-        for project, model, *_ in models_of(first):
-            await nodes.until_seen(entry, project, model, *workers)
+        for project in projects_of(first):
+            for model in project["Models"]:
+                await nodes.until_seen(entry, project["Project"], model["Model"], *workers)
         gateway = Gateway(nodes, entry, (workers[0], workers[1]), (first, second))
         gateway.renew()
         yield gateway

@@ -1,4 +1,4 @@
-"""`x_mock`: what a request says about its own answer. A field of the JSON object, or of the form as JSON text.
+"""`x_mock`: what a request says about its own answer. A field of the body; in a form, JSON text.
 
 {"status": 429, "retry_after_s": 2}      an error, in the shape of the API that was asked
 {"hang": true}                           no answer at all
@@ -41,13 +41,11 @@ def wished(request: Request, plan: Plan) -> Plan:
 
 
 def _wish(request: Request) -> dict[str, Any]:
-    if request.is_form:
-        text = request.form().get(FIELD, b"{}")
-        decoded = json.loads(text)
-    else:
-        try:
-            asked = json.loads(request.body)
-        except ValueError:
-            return {}
-        decoded = asked.get(FIELD, {}) if isinstance(asked, dict) else {}
+    try:
+        asked = request.form() if request.is_form else json.loads(request.body)
+        said: Any = asked.get(FIELD, {}) if isinstance(asked, dict) else {}
+        # Text, where a client has no other way to put an object into a form.
+        decoded = json.loads(said) if isinstance(said, bytes | str) else said
+    except ValueError:
+        return {}
     return decoded if isinstance(decoded, dict) else {}
