@@ -55,6 +55,8 @@ def _part(part: dict[str, Any]) -> str:
     if kind == "input_audio":
         sound = part["input_audio"]
         return described(base64.b64decode(sound["data"], validate=True), f"audio/{sound['format']}")
+    if kind == "tool_use":
+        return str(part["name"])
     if kind == "tool_result":
         return spoken(part.get("content"))
     raise Refused(400, f"a part of type {kind!r} is unknown", param="messages")
