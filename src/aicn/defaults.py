@@ -550,3 +550,11 @@ HEDGE_FACTOR: Final = 3.0
 
 HEDGE_MIN_S: Final = 0.05
 """... but never sooner: below it a second request costs more than the wait."""
+
+# --- the gateway -------------------------------------------------------------------------------------------
+
+SESSION_MAX_CHARS: Final = 256
+"""Of what a client names a conversation by: ids of SDKs have some 40."""
+
+SPOOL_READ_BYTES: Final = 262_144
+"""One read of a form that was put on the disk: large enough that the change of threads does not count."""

@@ -8,12 +8,14 @@ from aicn.api.nodes import NodeRoutes
 from aicn.api.projects import ProjectRoutes
 from aicn.api.server import ApiServer
 from aicn.api.swarm import SwarmRoutes
+from aicn.api.v1 import ModelRoutes
 
 __all__ = [
     "ApiServer",
     "BootstrapRoutes",
     "Handlers",
     "MetricsEndpoint",
+    "ModelRoutes",
     "NetworkRoutes",
     "NodeRoutes",
     "ProjectRoutes",

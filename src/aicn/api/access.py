@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aicn.api.caller import Caller
+from aicn.api.caller import JSON_TYPE, Caller
 from aicn.api.errors import ApiError, Code
+from aicn.api.reference import REFERENCE
+from aicn.api.v1 import is_v1, surface_of
 
 _FORBIDDEN = 403
 
@@ -55,7 +57,10 @@ class AccessGate:
             reason = self._refusal(scope)
             if reason is not None:
                 error = ApiError(Code.PERMISSION, reason, _FORBIDDEN)
-                await Caller(scope, receive, send).answer_json(error.status, error.body())
+                surface = surface_of(scope["path"]) if is_v1(scope["path"]) else REFERENCE
+                refusal = surface.refusal(error)
+                headers = ((b"content-type", JSON_TYPE), *refusal.headers)
+                await Caller(scope, receive, send).answer(refusal.status, refusal.body, headers)
                 return
         await self._app(scope, receive, send)
 
@@ -76,7 +81,7 @@ class AccessGate:
             return None
         if not (name in self._allowed_hosts or _is_address(name)):
             return f"this API does not answer under the name {name!r}; add it to AICN.API.AllowedHosts to allow that"
-        if scope["path"] not in self._public_paths:
+        if scope["path"] not in self._public_paths and not is_v1(scope["path"]):
             return "this route answers callers on the node's own machine only"
         if not self._open_inference:
             return "inference is closed to callers from elsewhere; set AICN.API.OpenInference to open it"

@@ -1,4 +1,4 @@
-"""The routes of `/api/v0`, put together."""
+"""The routes of `/api/v0` and `/v1`, put together."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aicn.api.access import AccessGate
+from aicn.api.addressed import AddressedEndpoint
 from aicn.api.bootstrap import BootstrapRoutes
 from aicn.api.budget import Budget
 from aicn.api.chat import ChatEndpoint
 from aicn.api.docs import DOCS_PATH, OPENAPI_PATH, document_routes
 from aicn.api.endpoint import Handler, JsonEndpoint
-from aicn.api.errors import Code
+from aicn.api.errors import ApiError, Code
 from aicn.api.images import ImageEditEndpoint, ImageGenerationEndpoint
 from aicn.api.inference import Inference, InferenceEndpoint
 from aicn.api.metrics import MetricsEndpoint
@@ -27,6 +28,7 @@ from aicn.api.nodes import NodeRoutes
 from aicn.api.projects import ProjectRoutes
 from aicn.api.streaming import StreamSettings
 from aicn.api.swarm import SwarmRoutes
+from aicn.api.v1 import V1_PATHS, ModelRoutes, is_v1, surface_of, v1_routes
 from aicn.routing import Router
 from aicn.telemetry import NoObserver, Observer
 
@@ -54,6 +56,7 @@ PUBLIC_PATHS = frozenset(
         OPENAPI_PATH,
         DOCS_PATH,
     }
+    | V1_PATHS
 )
 """Inference, and what a caller needs to find a model and the way there. All other routes are the operator's."""
 
@@ -68,6 +71,7 @@ class Handlers:
     bootstrap: BootstrapRoutes
     metrics: MetricsEndpoint
     nodes: NodeRoutes
+    models: ModelRoutes
 
 
 def routes(
@@ -91,10 +95,10 @@ def routes(
     network, projects = handlers.network, handlers.projects
     swarm, bootstrap, nodes = handlers.swarm, handlers.bootstrap, handlers.nodes
 
-    def named(path: str, endpoint: type[InferenceEndpoint]) -> Route:
+    def named(path: str, endpoint: type[AddressedEndpoint]) -> Route:
         return Route(path, endpoint(parts, proxy=False), methods=["POST"])
 
-    def chosen(path: str, endpoint: type[InferenceEndpoint]) -> Route:
+    def chosen(path: str, endpoint: type[AddressedEndpoint]) -> Route:
         return Route(path, endpoint(parts, proxy=True, enabled=collects), methods=["POST"])
 
     def get(path: str, handler: Handler) -> Route:
@@ -132,6 +136,7 @@ def routes(
         post("ai/project/unregister", projects.unregister_project),
         Route(f"{PREFIX}/debug/metrics/prometheus", handlers.metrics, methods=["GET"]),
         post("ai/project/peer", nodes.projects),
+        *v1_routes(parts, handlers.models),
     ]
     return [*described, *document_routes(described)]
 
@@ -153,6 +158,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
         status, "the request failed"
     )
     headers = error.headers if isinstance(error, HTTPException) else None
+    if is_v1(request.url.path):
+        refusal = surface_of(request.url.path).refusal(ApiError(Code.UNSUPPORTED, text, status))
+        return Response(refusal.body, refusal.status, headers, "application/json")
     return JSONResponse({"code": int(Code.UNSUPPORTED), "message": text}, status, headers=headers)
 
 

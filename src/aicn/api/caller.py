@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -13,7 +14,9 @@ from starlette.types import Receive, Scope, Send
 from aicn import defaults
 from aicn.api.budget import Budget
 from aicn.api.errors import ApiError, Code
+from aicn.ids import RequestId
 from aicn.routing import StreamedBody
+from aicn.wire.http_frames import REQUEST_ID_HEADER, request_id_of
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -30,6 +33,7 @@ class Caller:
     Attributes:
         scope: what ASGI tells of the request.
         status: HTTP status of the answer, None before its head has been sent.
+        request_id: names the request; empty for one that is not for a model.
         answered: whether something of the answer itself has been sent, which comments are not.
     """
 
@@ -42,9 +46,14 @@ class Caller:
         self._held_bytes = 0
         self._counted_bytes = 0
         self.status: int | None = None
+        self.request_id = RequestId("")
         self.answered = False
         self._sending_since_s: float | None = None
         self._upload_over: asyncio.Event | None = None
+
+    def name_request(self) -> None:
+        """Give the request the id that its client chose, or one of our own; every answer tells it from now on."""
+        self.request_id = request_id_of(self.scope["headers"]) or RequestId(uuid.uuid4().hex)
 
     @property
     def started(self) -> bool:
@@ -181,8 +190,7 @@ class Caller:
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of the answer."""
         self.answered = True
-        self.status = status
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._start(status, headers)
 
     async def send(self, data: bytes) -> None:
         """Send a part of the body; waits while the client reads too slowly, which `raise_when_gone` puts an end to."""
@@ -191,11 +199,16 @@ class Caller:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self._sending_since_s = None
 
+    async def _start(self, status: int, headers: Headers) -> None:
+        self.status = status
+        if self.request_id:
+            headers = (*headers, (REQUEST_ID_HEADER, self.request_id.encode()))
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
     async def comment(self, data: bytes, headers: Headers) -> None:
         """Send a comment of an event stream, and before the first one the head with status 200."""
         if self.status is None:
-            self.status = _OK
-            await self._send({"type": "http.response.start", "status": _OK, "headers": headers})
+            await self._start(_OK, headers)
         self._sending_since_s = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self._sending_since_s = None

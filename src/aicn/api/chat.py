@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
 from aicn import defaults
+from aicn.api.addressed import AddressedEndpoint
 from aicn.api.caller import Caller
-from aicn.api.errors import ApiError, chat_body, parsing
-from aicn.api.inference import InferenceEndpoint, Request
+from aicn.api.errors import parsing
+from aicn.api.inference import Inference, Request
+from aicn.api.reference import REFERENCE_CHAT
 from aicn.endpoints import Endpoint
 from aicn.ids import InstanceId
 from aicn.routing import Ask
@@ -29,7 +31,7 @@ _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ROUTING_ONLY = ("node_id", "project", "cid")
 
 
-class JsonInferenceEndpoint(InferenceEndpoint):
+class JsonInferenceEndpoint(AddressedEndpoint):
     """A request whose body is one JSON object, which routes it and then goes to the model server."""
 
     endpoint: ClassVar[Endpoint]
@@ -37,6 +39,7 @@ class JsonInferenceEndpoint(InferenceEndpoint):
 
     async def read(self, caller: Caller) -> Request:
         """Read the body; the bytes of every value that is not for routing stay as they are."""
+        self.check_enabled()
         body = await caller.read_body()
         try:
             fields = _fields.decode(body)
@@ -60,9 +63,9 @@ class ChatEndpoint(JsonInferenceEndpoint):
     endpoint = Endpoint.CHAT
     first_byte_timeout_s = defaults.FIRST_BYTE_TIMEOUT_S
 
-    def refusal(self, error: ApiError) -> dict[str, Any]:
-        """Return the error, inside an empty completion where the reference sends it so."""
-        return chat_body(error) if error.status == 500 else error.body()  # noqa: PLR2004
+    def __init__(self, parts: Inference, *, proxy: bool, enabled: bool = True) -> None:
+        """As of any request of `/api/v0`."""
+        super().__init__(parts, proxy=proxy, enabled=enabled, surface=REFERENCE_CHAT)
 
 
 def _for_model_server(body: bytes) -> bytes:

@@ -11,8 +11,10 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from aicn import defaults
-from aicn.api.caller import Caller, ClientGone
+from aicn.api.caller import JSON_TYPE, Caller, ClientGone
 from aicn.api.errors import ApiError, from_exception, parameter, parsing
+from aicn.api.reference import REFERENCE
+from aicn.api.surface import Surface
 from aicn.errors import AicnError
 
 _log = logging.getLogger("aicn.api")
@@ -26,9 +28,10 @@ Handler = Callable[[Caller], Awaitable[Any]]
 class JsonEndpoint:
     """ASGI endpoint around a `Handler`."""
 
-    def __init__(self, handler: Handler) -> None:
-        """Answer with what `handler` returns."""
+    def __init__(self, handler: Handler, surface: Surface = REFERENCE) -> None:
+        """Answer with what `handler` returns, and tell failures by `surface`."""
         self._handler = handler
+        self._surface = surface
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -39,7 +42,8 @@ class JsonEndpoint:
             except AicnError as error:
                 raise from_exception(error) from error
         except ApiError as error:
-            await caller.answer_json(error.status, error.body())
+            refusal = self._surface.refusal(error)
+            await caller.answer(refusal.status, refusal.body, ((b"content-type", JSON_TYPE), *refusal.headers))
         except ClientGone:
             _log.debug("client went away before its request was whole")
         else:

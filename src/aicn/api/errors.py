@@ -19,14 +19,32 @@ class ApiError(Exception):
         code: what went wrong.
         message: one sentence for a person.
         status: HTTP status.
+        slug: names the error in one word, as `aicn.errors` does; empty where the status says enough.
+        param: the field of the request that is to blame; empty: none.
+        retry_after_s: when to ask again, in seconds; None: nobody can tell.
+        headers: sent with it.
     """
 
-    def __init__(self, code: Code, message: str, status: int = 400) -> None:
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        status: int = 400,
+        *,
+        slug: str = "",
+        param: str = "",
+        retry_after_s: float | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
         """Fail a request with `status`."""
         super().__init__(message)
         self.code = code
         self.message = message
         self.status = status
+        self.slug = slug
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.headers = headers
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body."""
@@ -99,18 +117,26 @@ def from_exception(error: errors.AicnError) -> ApiError:
     if isinstance(error, errors.PeerRefused) and error.code in _CODES:
         code = Code(error.code)
     message = NO_CANDIDATE_MESSAGE if isinstance(error, errors.NoCandidate) else str(error)
-    return ApiError(code, message, status)
+    return ApiError(code, message, status, slug=_slug_of(error))
+
+
+def _slug_of(error: errors.AicnError) -> str:
+    """Return the word for `error`; where all peers that were tried failed, that of the last one's failure."""
+    cause = error.__cause__
+    if isinstance(error, errors.AttemptsExhausted | errors.NodeUnavailable) and isinstance(cause, errors.AicnError):
+        return _slug_of(cause)
+    return error.slug
 
 
 def from_node(slug: str) -> ApiError:
     """Return the answer for an error that the asked node reported of itself, by its slug."""
     if slug == errors.ModelNotFound.slug:
-        return ApiError(Code.MODEL, MODEL_NOT_FOUND_MESSAGE, 500)
+        return ApiError(Code.MODEL, MODEL_NOT_FOUND_MESSAGE, 500, slug=slug)
     if slug == errors.WrongKind.slug:
-        return ApiError(Code.MODEL, WRONG_KIND_MESSAGE, 500)
+        return ApiError(Code.MODEL, WRONG_KIND_MESSAGE, 500, slug=slug)
     kind = _KIND_OF_SLUG.get(slug, errors.AicnError)
     code = next(code for row, code, _ in _TABLE if issubclass(kind, row))
-    return ApiError(code, f"the node answered: {slug.replace('_', ' ')}", 500)
+    return ApiError(code, f"the node answered: {slug.replace('_', ' ')}", 500, slug=slug)
 
 
 def chat_body(error: ApiError) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from aicn import defaults
+from aicn.api.addressed import AddressedEndpoint
 from aicn.api.caller import Caller
 from aicn.api.chat import JsonInferenceEndpoint
 from aicn.api.errors import ApiError, Code, parsing
-from aicn.api.inference import InferenceEndpoint, Request
+from aicn.api.inference import Request
 from aicn.endpoints import Endpoint
 from aicn.ids import InstanceId
 from aicn.routing import Ask
@@ -27,7 +28,7 @@ class ImageGenerationEndpoint(JsonInferenceEndpoint):
     first_byte_timeout_s = defaults.IMAGE_FIRST_BYTE_TIMEOUT_S
 
 
-class ImageEditEndpoint(InferenceEndpoint):
+class ImageEditEndpoint(AddressedEndpoint):
     """Images out of images: a form with files passes to the model server as it comes, the answer passes back.
 
     The query says who is asked for what: the form is not looked into, and never held whole.
@@ -37,6 +38,7 @@ class ImageEditEndpoint(InferenceEndpoint):
 
     async def read(self, caller: Caller) -> Request:
         """Read the query and the beginning of the form."""
+        self.check_enabled()
         params = _query(caller)
         project, model, peer = self.target(
             params.get("project", ""), params.get("model", ""), params.get("node_id", "")

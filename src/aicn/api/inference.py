@@ -6,22 +6,23 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from starlette.types import Receive, Scope, Send
 
 from aicn.api.budget import Budget
-from aicn.api.caller import Caller, ClientGone
-from aicn.api.errors import ApiError, Code, from_exception, parameter
-from aicn.api.relay import error_event, relay
+from aicn.api.caller import JSON_TYPE, Caller, ClientGone
+from aicn.api.errors import ApiError, Code, from_exception
+from aicn.api.relay import relay
 from aicn.api.streaming import StreamedRequest, StreamSettings
+from aicn.api.surface import Surface
 from aicn.errors import AicnError
-from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
-from aicn.multiaddr import parse_peer_id
+from aicn.ids import InstanceId, PeerId
 from aicn.routing import Answer, Ask, Router
 from aicn.telemetry import Observer, Occasion, Outcome, Side, Use, outcome_of
 from aicn.tripwire import Tripwire
+from aicn.wire.http_frames import REQUEST_ID_HEADER, header_text
 
 _log = logging.getLogger("aicn.api")
 
@@ -63,14 +64,13 @@ class InferenceEndpoint(ABC):
     json_held_max_bytes: ClassVar[int | None] = None
     """See `relay`."""
 
-    def __init__(self, parts: Inference, *, proxy: bool, enabled: bool = True) -> None:
-        """`proxy`: the node is chosen here, else by the caller. `enabled`: false without peers to choose from."""
+    def __init__(self, parts: Inference, surface: Surface) -> None:
+        """Answer by `parts`, and tell failures by `surface`."""
         self._router = parts.router
         self._budget = parts.budget
         self._observer = parts.observer
         self._streams = parts.streams
-        self._proxy = proxy
-        self._enabled = enabled
+        self._surface = surface
 
     @abstractmethod
     async def read(self, caller: Caller) -> Request:
@@ -81,19 +81,12 @@ class InferenceEndpoint(ABC):
             ClientGone: the client hung up.
         """
 
-    def refusal(self, error: ApiError) -> dict[str, Any]:
-        """Return the body of the answer that tells `error`."""
-        return error.body()
-
-    def event(self, error: ApiError) -> bytes:
-        """Return the event that tells `error` in a stream that has begun."""
-        return error_event(error)
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         caller = Caller(scope, receive, send, self._budget)
+        caller.name_request()
         try:
-            await self._serve(await self._read(caller), caller)
+            await self._serve(await self.read(caller), caller)
         except ClientGone:
             _log.debug("client went away; its request was cancelled")
         except ApiError as error:
@@ -101,13 +94,10 @@ class InferenceEndpoint(ABC):
         finally:
             caller.release()
 
-    async def _read(self, caller: Caller) -> Request:
-        if not self._enabled:
-            raise ApiError(Code.UNSUPPORTED, "Unsupported function")
-        return await self.read(caller)
-
     async def _serve(self, request: Request, caller: Caller) -> None:
-        ask, observer = request.ask, self._observer
+        request_id = caller.request_id
+        named = (REQUEST_ID_HEADER, request_id.encode())
+        ask, observer = replace(request.ask, headers=(*request.ask.headers, named)), self._observer
         use = observer.begin(
             Occasion(
                 Side.INPUT,
@@ -117,6 +107,8 @@ class InferenceEndpoint(ABC):
                 request.cid,
                 request.peer,
                 caller.address,
+                request_id,
+                traceparent=header_text(ask.headers, b"traceparent"),
             )
         )
         outcome = Outcome.INTERNAL
@@ -124,7 +116,7 @@ class InferenceEndpoint(ABC):
             if observer.wants_body and isinstance(ask.body, bytes):
                 use.body(ask.body)
             async with Tripwire(caller.raise_when_gone):
-                outcome = await self._carry(request, caller, use)
+                outcome = await self._carry(replace(request, ask=ask), caller, use)
         except ClientGone:
             outcome = Outcome.CLIENT_GONE
             raise
@@ -152,8 +144,10 @@ class InferenceEndpoint(ABC):
             await waiting.stop()
             use.served_by(answer.peer, answer.cid, answer.attempts)
             use.first_byte()
-            passage = asked.passage(self.event, router.send if named is None else None)
-            return await relay(answer, caller, use, self.json_held_max_bytes, passage=passage)
+            passage = asked.passage(self._surface.event, router.send if named is None else None)
+            return await relay(
+                answer, caller, use, self.json_held_max_bytes, passage=passage, answered=self._surface.answered
+            )
 
     async def _refuse(self, caller: Caller, error: ApiError) -> None:
         if caller.answered:
@@ -162,25 +156,7 @@ class InferenceEndpoint(ABC):
             _log.warning("answer cut: %s", error.message)
         elif caller.started:
             # Comments are out, and with them status 200: the failure is the stream's only event.
-            await caller.end(self.event(error))
+            await caller.end(self._surface.event(error))
         else:
-            await caller.answer_json(error.status, self.refusal(error))
-
-    def target(self, project: str, model: str, node_id: str) -> tuple[ProjectName, ModelName, PeerId | None]:
-        """Return who is asked for what, in the order and words of the reference's refusals.
-
-        Raises:
-            ApiError: one of them is missing or wrong.
-        """
-        if not self._proxy and not node_id:
-            raise parameter("empty node_id")
-        if not project:
-            raise parameter("empty project")
-        if not model:
-            raise parameter("empty model")
-        if self._proxy:
-            return ProjectName(project), ModelName(model), None
-        try:
-            return ProjectName(project), ModelName(model), parse_peer_id(node_id)
-        except AicnError as error:
-            raise parameter(f"invalid node_id: {error}") from error
+            refusal = self._surface.refusal(error)
+            await caller.answer(refusal.status, refusal.body, ((b"content-type", JSON_TYPE), *refusal.headers))

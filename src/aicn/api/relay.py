@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,9 @@ from aicn.telemetry import Outcome, Use
 
 _PASSED_HEADERS = frozenset({b"content-type", b"content-encoding", b"content-language", b"retry-after"})
 """What a peer may tell the client's HTTP library. It is a stranger: no cookies, no CORS, no redirects."""
+
+_OF_THE_BODY = frozenset({b"content-type", b"content-encoding", b"content-language"})
+_JSON = (b"content-type", b"application/json")
 
 _FAILED_FROM = 400
 
@@ -38,6 +41,14 @@ def error_event(error: ApiError) -> bytes:
 
 _PLAIN = Passage(error_event)
 
+Answered = Callable[[int, bytes], tuple[int, bytes]]
+"""Takes status and body that a model server answered whole; returns those for the client, failures in its words."""
+
+
+def answered_plainly(status: int, body: bytes) -> tuple[int, bytes]:
+    """Return what the callers of `/api/v0` are told: the model server's words, never with status 200 for a failure."""
+    return _json_status(status, body), body
+
 
 async def relay(
     answer: Answer,
@@ -46,6 +57,7 @@ async def relay(
     json_held_max_bytes: int | None = None,
     *,
     passage: Passage = _PLAIN,
+    answered: Answered = answered_plainly,
     headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> Outcome:
     """Send `answer` on to `caller`, tell `use` of it, and return how it went.
@@ -57,6 +69,7 @@ async def relay(
         json_held_max_bytes: JSON that is longer is passed on as it comes; None: JSON is passed on when it is whole,
             and fails if it is longer than `defaults.JSON_ANSWER_MAX_BYTES`.
         passage: how events are passed on.
+        answered: what is made of JSON and of failures, which are held whole for it if they are not too long.
         headers: sent besides those of the answer.
 
     Raises:
@@ -71,16 +84,19 @@ async def relay(
         return await EventRelay(passage, caller, use).run(answer)
     if caller.started:
         raise await _as_failure(answer, use)
-    kind = content_type(answer)
     described = [*_headers(answer), *headers]
-    if kind != b"application/json":
+    is_json = content_type(answer) == b"application/json"
+    if answer.status < _FAILED_FROM and not is_json:
         return await _relay_parts(b"", answer, caller, described, use)
-    body = await answer.read_all(defaults.JSON_ANSWER_MAX_BYTES, caller.hold, json_held_max_bytes)
+    enough_bytes = json_held_max_bytes if is_json else defaults.PASSED_ERROR_MAX_BYTES
+    body = await answer.read_all(defaults.JSON_ANSWER_MAX_BYTES, caller.hold, enough_bytes)
     if not answer.complete:
         return await _relay_parts(body, answer, caller, described, use)
     use.part(body)
-    status = _json_status(answer.status, body)
-    await caller.answer(status, body, described)
+    status, told = answered(answer.status, body)
+    if told is not body:
+        described = [_JSON, *(pair for pair in described if pair[0] not in _OF_THE_BODY)]
+    await caller.answer(status, told, described)
     return _outcome(status)
 
 

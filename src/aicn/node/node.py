@@ -22,6 +22,7 @@ from aicn.api import (
     BootstrapRoutes,
     Handlers,
     MetricsEndpoint,
+    ModelRoutes,
     NetworkRoutes,
     NodeRoutes,
     ProjectRoutes,
@@ -162,6 +163,7 @@ class Node:
             bootstrap=BootstrapRoutes(self.host, self._config_file, lambda: self._links.dialer),
             metrics=MetricsEndpoint(self._records.counted),
             nodes=NodeRoutes(self.host.peer_id, self._questions.facts, self._questions.rpc),
+            models=ModelRoutes(self.directory, config.aicn.api.default_project),
         )
         app = build_app(
             routes(

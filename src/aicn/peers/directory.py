@@ -51,6 +51,8 @@ class Directory:
         self._serving: dict[tuple[ProjectName, ModelName], _Instances] = {}
         self._names: dict[ProjectName, Counter[ModelName]] = {}
         """For each model in the lists, how many records name it."""
+        self._projects: dict[ModelName, set[ProjectName]] = {}
+        """The other way round."""
 
     def __len__(self) -> int:
         """Return how many peers are remembered."""
@@ -102,6 +104,16 @@ class Directory:
         self.sweep()
         return tuple(heapq.nsmallest(limit, self._names.get(project, ())))
 
+    def names(self, project: ProjectName, model: ModelName) -> bool:
+        """Return whether a model of `project` was named so in the last 12 hours."""
+        self.sweep()
+        return model in self._names.get(project, ())
+
+    def projects_with(self, model: ModelName) -> tuple[ProjectName, ...]:
+        """Return the projects of which a model was named so in the last 12 hours, in alphabetical order."""
+        self.sweep()
+        return tuple(sorted(self._projects.get(model, ())))
+
     def serving(self, project: ProjectName, model: ModelName) -> tuple[Instance, ...]:
         """Return every instance of the model on a peer heard in the last 10 minutes, in no particular order."""
         self.sweep()
@@ -140,6 +152,7 @@ class Directory:
         for name, offers in _by_model(record).items():
             if tier in _LISTED:
                 self._names.setdefault(name[0], Counter())[name[1]] += 1
+                self._projects.setdefault(name[1], set()).add(name[0])
             if tier is Standing.ELIGIBLE:
                 self._serving.setdefault(name, _Instances()).put(record.peer, offers)
 
@@ -151,6 +164,10 @@ class Directory:
                 models[model] -= 1
                 if not models[model]:
                     del models[model]
+                    owners = self._projects[model]
+                    owners.remove(project)
+                    if not owners:
+                        del self._projects[model]
                 if not models:
                     del self._names[project]
             if tier is Standing.ELIGIBLE:

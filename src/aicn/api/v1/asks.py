@@ -1,0 +1,106 @@
+"""Requests of `/v1` that are one JSON object: chats, completions, responses, embeddings, images by words, speech."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from aicn import defaults
+from aicn.api.caller import Caller
+from aicn.api.errors import ApiError, Code
+from aicn.api.inference import Inference, InferenceEndpoint, Request
+from aicn.api.surface import Surface
+from aicn.api.v1.errors import ANTHROPIC, OPENAI, RESPONSES
+from aicn.api.v1.names import Names
+from aicn.endpoints import Endpoint
+from aicn.ids import ModelKind
+from aicn.routing import Ask
+from aicn.wire.http_frames import Headers, header_text
+from aicn.wire.json_members import with_text_member
+
+PASSED_HEADERS: Final = frozenset({b"content-type", b"content-encoding", b"accept", b"traceparent", b"tracestate"})
+"""What the model server may know of the client's request. Its keys and cookies are nobody's business."""
+
+_PASSED_PREFIXES: Final = (b"anthropic-", b"openai-beta")
+
+_SESSION_HEADER: Final = b"x-aicn-session"
+_PROJECT_HEADER: Final = b"openai-project"
+
+_SURFACES: Final[dict[Endpoint, Surface]] = {Endpoint.RESPONSES: RESPONSES, Endpoint.MESSAGES: ANTHROPIC}
+
+
+def surface_of_endpoint(endpoint: Endpoint) -> Surface:
+    """Return the words in which `endpoint` tells its failures."""
+    return _SURFACES.get(endpoint, OPENAI)
+
+
+class _RoutingFields(msgspec.Struct):
+    """The fields that the gateway looks at. All belong to the model server."""
+
+    model: Any = None
+    prompt_cache_key: Any = None
+    session_id: Any = None
+
+
+_fields: Final = msgspec.json.Decoder(_RoutingFields)
+
+
+class V1Endpoint(InferenceEndpoint):
+    """What all requests of `/v1` for a model have in common."""
+
+    endpoint: ClassVar[Endpoint]
+
+    def __init__(self, parts: Inference, names: Names, endpoint: Endpoint) -> None:
+        """Ask models, which `names` finds, through `endpoint`."""
+        super().__init__(parts, surface_of_endpoint(endpoint))
+        self._names = names
+        self._endpoint = endpoint
+
+    @property
+    def first_byte_timeout_s(self) -> float:
+        """How long the head of an answer may take, in seconds."""
+        slow = self._endpoint.kind is not ModelKind.CHAT
+        return defaults.IMAGE_FIRST_BYTE_TIMEOUT_S if slow else defaults.FIRST_BYTE_TIMEOUT_S
+
+
+class JsonEndpoint(V1Endpoint):
+    """A request whose body is one JSON object with the model's name in it."""
+
+    async def read(self, caller: Caller) -> Request:
+        """Read the body; every byte of it but the model's name goes on as it came."""
+        headers: Headers = caller.scope["headers"]
+        kind = header_text(headers, b"content-type").partition(";")[0].strip().lower()
+        if kind and kind != "application/json" and not kind.endswith("+json"):
+            raise ApiError(Code.PARAMETER, f"the body is {kind}; send JSON with Content-Type: application/json", 415)
+        body = await caller.read_body()
+        try:
+            fields = _fields.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ApiError(Code.PARSE, f"the body is not the JSON object it should be: {error}") from error
+        if not isinstance(fields.model, str):
+            raise ApiError(Code.PARAMETER, "the body has no `model`, or one that is no text", param="model")
+        project, model = self._names.find(fields.model, header_text(headers, _PROJECT_HEADER))
+        ask = Ask(
+            project,
+            model,
+            body if fields.model == model else with_text_member(body, "model", model),
+            headers=passed_headers(headers),
+            endpoint=self._endpoint,
+            first_byte_timeout_s=self.first_byte_timeout_s,
+            session=_session(headers, fields) or None,
+        )
+        return Request(ask, None)
+
+
+def passed_headers(headers: Headers) -> Headers:
+    """Return the headers of a client that its model server gets; the length of the body is told apart from them."""
+    return tuple(pair for pair in headers if pair[0] in PASSED_HEADERS or pair[0].startswith(_PASSED_PREFIXES))
+
+
+def _session(headers: Headers, fields: _RoutingFields) -> str:
+    """Return what requests of one conversation have in common, empty if nothing tells."""
+    for value in (header_text(headers, _SESSION_HEADER), fields.prompt_cache_key, fields.session_id):
+        if value and isinstance(value, str):
+            return value[: defaults.SESSION_MAX_CHARS]
+    return ""

@@ -1,0 +1,152 @@
+"""Requests of `/v1` that are forms with files: images out of images, transcriptions. They pass as they come.
+
+The form names the model, wherever it likes. What stands before that name is held while it is small; a large file
+before it is put into a temporary file that has no name, and that is gone with the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator
+from typing import IO, Final
+
+from aicn import defaults
+from aicn.api.caller import Caller
+from aicn.api.errors import ApiError, Code
+from aicn.api.inference import Request
+from aicn.api.v1.asks import V1Endpoint, passed_headers
+from aicn.errors import MalformedFrame
+from aicn.routing import Ask, StreamedBody
+from aicn.wire.http_frames import Headers, header_text
+from aicn.wire.multipart import Field, FieldFinder, boundary_of
+
+_MODEL: Final = "model"
+
+
+class FormEndpoint(V1Endpoint):
+    """A request whose body is a form, one field of which is the model's name."""
+
+    json_held_max_bytes = defaults.EDIT_ANSWER_HELD_MAX_BYTES
+
+    async def read(self, caller: Caller) -> Request:
+        """Read as much of the form as it takes to know the model."""
+        headers: Headers = caller.scope["headers"]
+        try:
+            finder = FieldFinder(boundary_of(_content_type(headers)), frozenset({_MODEL}))
+        except MalformedFrame as error:
+            raise ApiError(Code.PARAMETER, str(error), 415) from error
+        body = await caller.read_upload()
+        beginning = body if isinstance(body, bytes) else body.beginning
+        spooled: Spooled | None = None
+        try:
+            finder.feed(beginning)
+            if not finder.over and isinstance(body, StreamedBody):
+                spooled = await Spooled.read(body, finder)
+            field = _found(finder)
+            project, model = self._names.find(field.value, header_text(headers, b"openai-project"))
+        except BaseException as error:
+            if spooled is not None:
+                spooled.close()
+            if isinstance(error, MalformedFrame):
+                raise ApiError(Code.PARAMETER, str(error)) from error
+            raise
+        ask = Ask(
+            project,
+            model,
+            _with(body, spooled, field, model.encode()),
+            headers=passed_headers(headers),
+            endpoint=self._endpoint,
+            first_byte_timeout_s=defaults.IMAGE_FIRST_BYTE_TIMEOUT_S,
+            session=header_text(headers, b"x-aicn-session")[: defaults.SESSION_MAX_CHARS] or None,
+        )
+        return Request(ask, None)
+
+
+def _found(finder: FieldFinder) -> Field:
+    field = finder.found.get(_MODEL)
+    if field is None:
+        raise ApiError(Code.PARAMETER, "the form has no field `model`", param=_MODEL)
+    return field
+
+
+def _content_type(headers: Headers) -> bytes:
+    return next((value for name, value in headers if name == b"content-type"), b"")
+
+
+def _with(body: bytes | StreamedBody, spooled: Spooled | None, field: Field, model: bytes) -> bytes | StreamedBody:
+    """Return the body with `model` in the place of the field."""
+    if isinstance(body, bytes):
+        return b"%b%b%b" % (body[: field.begin], model, body[field.end :])
+    size_bytes = None if body.size_bytes is None else body.size_bytes + len(model) - (field.end - field.begin)
+    if spooled is not None:
+        return StreamedBody(b"", spooled.parts(field, model), size_bytes)
+    held = b"%b%b%b" % (body.beginning[: field.begin], model, body.beginning[field.end :])
+    return StreamedBody(held, body.take_rest(), size_bytes)
+
+
+class Spooled:
+    """The beginning of a form in a file without a name, and the rest of it that is still to come."""
+
+    def __init__(self, file: IO[bytes], rest: AsyncGenerator[bytes]) -> None:
+        """Own both."""
+        self._file = file
+        self._rest = rest
+
+    @classmethod
+    async def read(cls, body: StreamedBody, finder: FieldFinder) -> Spooled:
+        """Read `body` until `finder` is through.
+
+        Raises:
+            ApiError: the disk has no room for it (503).
+            MalformedFrame: it is no form.
+            Exception: whatever the body raised while it arrived.
+        """
+        file = await asyncio.to_thread(tempfile.TemporaryFile)
+        made = cls(file, body.take_rest())
+        try:
+            await asyncio.to_thread(file.write, body.beginning)
+            while not finder.over and (part := await anext(made._rest, b"")):
+                # To a thread: a disk that is slow must not stop everybody's streams.
+                await asyncio.to_thread(file.write, part)
+                finder.feed(part)
+        except OSError as error:
+            made.close()
+            raise ApiError(
+                Code.BUFFER,
+                f"this node has no room to keep the form until its model is known ({error.strerror}); put the field "
+                "`model` before the files",
+                503,
+            ) from error
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def close(self) -> None:
+        """Free the disk. Idempotent."""
+        self._file.close()
+
+    async def parts(self, field: Field, model: bytes) -> AsyncGenerator[bytes]:
+        """Yield the form with `model` in the place of the field: from the file, then as it arrives."""
+        try:
+            self._file.seek(0)
+            async for part in self._kept(field.begin):
+                yield part
+            if model:
+                yield model
+            self._file.seek(field.end)
+            async for part in self._kept(None):
+                yield part
+            async for part in self._rest:
+                yield part
+        finally:
+            self.close()
+            await self._rest.aclose()
+
+    async def _kept(self, left_bytes: int | None) -> AsyncGenerator[bytes]:
+        size = defaults.SPOOL_READ_BYTES
+        while part := await asyncio.to_thread(self._file.read, size if left_bytes is None else min(size, left_bytes)):
+            if left_bytes is not None:
+                left_bytes -= len(part)
+            yield part

@@ -1,0 +1,69 @@
+"""`GET /v1/models` and `GET /v1/models/{id}`: what can be asked for, in the words of OpenAI and Anthropic at once."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+from aicn import defaults
+from aicn.api.caller import Caller
+from aicn.api.v1.names import Names
+from aicn.ids import ModelName, ProjectName
+from aicn.peers import Directory
+from aicn.wire.http_frames import header_text
+
+
+class ModelRoutes:
+    """Lists the models that were heard of.
+
+    Attributes:
+        names: finds them by the names that are listed, and by longer ones.
+    """
+
+    def __init__(self, directory: Directory, default_project: str) -> None:
+        """List what `directory` knows; a name without a project means one of `default_project`, if that is set."""
+        self._directory = directory
+        self.names = Names(directory, default_project)
+        self._began_unix_s = int(time.time())
+
+    async def list(self, caller: Caller) -> Any:  # noqa: ARG002
+        """Return every model that is served now."""
+        listed = [
+            self._described(project, model)
+            for project in self._directory.projects(defaults.LIST_MAX_NUMBER)
+            for model in self._directory.models(project, defaults.LIST_MAX_NUMBER)
+            if self._directory.serving(project, model)
+        ]
+        return {
+            "object": "list",
+            "data": listed,
+            "has_more": False,
+            "first_id": listed[0]["id"] if listed else None,
+            "last_id": listed[-1]["id"] if listed else None,
+        }
+
+    async def one(self, caller: Caller) -> Any:
+        """Return one model.
+
+        Raises:
+            ApiError: there is none of that name.
+        """
+        raw: bytes = caller.scope.get("raw_path") or caller.scope["path"].encode()
+        name = unquote(raw.partition(b"/v1/models/")[2].decode("latin-1"), errors="replace")
+        project, model = self.names.find(name, header_text(caller.scope["headers"], b"openai-project"))
+        return self._described(project, model, name)
+
+    def _described(self, project: ProjectName, model: ModelName, name: str = "") -> dict[str, Any]:
+        at = datetime.fromtimestamp(self._began_unix_s, UTC).isoformat().replace("+00:00", "Z")
+        alone = len(self._directory.projects_with(model)) == 1
+        return {
+            "id": name or (model if alone else f"{project}/{model}"),
+            "object": "model",
+            "created": self._began_unix_s,
+            "owned_by": project,
+            "type": "model",
+            "display_name": model,
+            "created_at": at,
+        }
