@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from support.model_answers.answer import Refused, count, described
 
@@ -42,24 +43,20 @@ def prompt_tokens(messages: list[Any]) -> int:
 
 
 def _part(part: dict[str, Any]) -> str:
-    kind = part.get("type")
-    if kind in {"text", "input_text", "output_text"}:
-        return str(part["text"])
-    if kind == "image_url":
-        return _data_url(part["image_url"]["url"])
-    if kind == "input_image":
-        return _data_url(part["image_url"])
-    if kind == "image":
-        source = part["source"]
-        return described(base64.b64decode(source["data"], validate=True), source["media_type"])
-    if kind == "input_audio":
-        sound = part["input_audio"]
-        return described(base64.b64decode(sound["data"], validate=True), f"audio/{sound['format']}")
-    if kind == "tool_use":
-        return str(part["name"])
-    if kind == "tool_result":
-        return spoken(part.get("content"))
-    raise Refused(400, f"a part of type {kind!r} is unknown", param="messages")
+    read = _READ.get(str(part.get("type")))
+    if read is None:
+        raise Refused(400, f"a part of type {part.get('type')!r} is unknown", param="messages")
+    return read(part)
+
+
+def _sound(part: dict[str, Any]) -> str:
+    sound = part["input_audio"]
+    return described(base64.b64decode(sound["data"], validate=True), f"audio/{sound['format']}")
+
+
+def _source(part: dict[str, Any]) -> str:
+    source = part["source"]
+    return described(base64.b64decode(source["data"], validate=True), source["media_type"])
 
 
 def _data_url(url: str) -> str:
@@ -68,3 +65,16 @@ def _data_url(url: str) -> str:
         raise Refused(400, "images must come in the request, as data:", param="messages")
     kind = head.removeprefix("data:").removesuffix(";base64")
     return described(base64.b64decode(data, validate=True), kind)
+
+
+_READ: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+    "text": lambda part: str(part["text"]),
+    "input_text": lambda part: str(part["text"]),
+    "output_text": lambda part: str(part["text"]),
+    "image_url": lambda part: _data_url(part["image_url"]["url"]),
+    "input_image": lambda part: _data_url(part["image_url"]),
+    "input_audio": _sound,
+    "image": _source,
+    "tool_use": lambda part: str(part["name"]),
+    "tool_result": lambda part: spoken(part.get("content")),
+}
