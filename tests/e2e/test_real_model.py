@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from aicn.cli.demo_model import MODEL_NAME, find_weights
+from aicn.cli.demo_model import MODEL_NAME
 from support.processes import NodeProcess, Nodes
+from support.real_model import model_server
 
 PROJECT = "demo"
 DEADLINE_S = 60.0
@@ -54,30 +53,6 @@ class Setup:
         async with asyncio.timeout(DEADLINE_S):
             while await self.busy_slots():  # noqa: ASYNC110 - another process: there is nothing to wait on
                 await asyncio.sleep(0.02)
-
-
-@contextlib.asynccontextmanager
-async def model_server() -> AsyncIterator[str]:
-    weights = find_weights()
-    assert weights is not None, "the model is not installed: run `make setup`"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "aicn.tools.model_server",
-        "--weights",
-        str(weights),
-        "--name",
-        MODEL_NAME,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            line = (await process.stdout.readline()).decode()
-        yield line.removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 @pytest.fixture

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,11 @@ import pytest
 import pytest_asyncio
 
 from .gateway import Gateway
+from .node_program import FOLDER, node
 from .witness import witness
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
-FOLDER = Path(__file__).parent / "javascript"
 FILE_TIMEOUT_S = 120.0
 
 _NAME = re.compile(r"^(?:test|ask)\('([^']+)'", re.MULTILINE)
@@ -73,7 +71,7 @@ async def test_every_name_is_used_once() -> None:
 
 
 async def _run(file: str, environment: dict[str, str]) -> Outcomes:
-    words = (_node(), "--test-reporter=./reporter.mjs", "--test-reporter-destination=stdout", file)
+    words = (node(), "--test-reporter=./reporter.mjs", "--test-reporter-destination=stdout", file)
     process = await asyncio.create_subprocess_exec(
         *words, cwd=FOLDER, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -93,12 +91,3 @@ async def _run(file: str, environment: dict[str, str]) -> Outcomes:
             continue
         outcomes[one["name"]] = one
     return outcomes
-
-
-@functools.cache
-def _node() -> str:
-    """Return where node is. It is no choice to be without: `make test` installs it, and the packages."""
-    found = shutil.which("node")
-    assert found is not None, "node is missing: run `make test`, or install Node.js"
-    assert (FOLDER / "node_modules" / "openai").is_dir(), "the JavaScript packages are missing: run `make test`"
-    return found
