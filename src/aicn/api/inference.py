@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -116,7 +117,7 @@ class InferenceEndpoint(ABC):
             if observer.wants_body and isinstance(ask.body, bytes):
                 use.body(ask.body)
             async with Tripwire(caller.raise_when_gone):
-                outcome = await self._carry(replace(request, ask=ask), caller, use)
+                outcome = await self._carry(replace(request, ask=ask), caller, use, 0.0)
         except ClientGone:
             outcome = Outcome.CLIENT_GONE
             raise
@@ -132,21 +133,27 @@ class InferenceEndpoint(ABC):
         finally:
             use.end(outcome, caller.status)
 
-    async def _carry(self, request: Request, caller: Caller, use: Use) -> Outcome:
+    async def _carry(self, request: Request, caller: Caller, use: Use, queued_s: float) -> Outcome:
         """Ask for the answer and pass it on; a client that waits for a stream is kept company until it begins."""
         router, named = self._router, request.peer
 
         def send(ask: Ask) -> AbstractAsyncContextManager[Answer]:
             return router.send(ask) if named is None else router.send_to(named, request.cid, ask)
 
+        began_s = time.monotonic()
         asked = StreamedRequest(request.ask, caller.scope["headers"], self._streams)
         async with asked.waiting(caller) as waiting, asked.answered(send, router.send_to) as answer:
             await waiting.stop()
             use.served_by(answer.peer, answer.cid, answer.attempts)
             use.first_byte()
-            passage = asked.passage(self._surface.event, router.send if named is None else None)
             return await relay(
-                answer, caller, use, self.json_held_max_bytes, passage=passage, answered=self._surface.answered
+                answer,
+                caller,
+                use,
+                self._surface,
+                asked.passage(self._surface.event, router.send if named is None else None),
+                json_held_max_bytes=self.json_held_max_bytes,
+                headers=_times(queued_s, time.monotonic() - began_s),
             )
 
     async def _refuse(self, caller: Caller, error: ApiError) -> None:
@@ -160,3 +167,11 @@ class InferenceEndpoint(ABC):
         else:
             refusal = self._surface.refusal(error)
             await caller.answer(refusal.status, refusal.body, ((b"content-type", JSON_TYPE), *refusal.headers))
+
+
+def _times(queued_s: float, first_token_s: float) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers that tell how long a request waited for its turn, and then for its first content."""
+    return (
+        (b"x-aicn-queue-ms", b"%d" % round(queued_s * 1_000)),
+        (b"x-aicn-first-token-ms", b"%d" % round(first_token_s * 1_000)),
+    )

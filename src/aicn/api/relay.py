@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from aicn import defaults
 from aicn.api.caller import Caller
-from aicn.api.errors import ApiError, Code, event_body, from_node
+from aicn.api.errors import ApiError, Code, from_node
 from aicn.api.streaming.events import EventRelay, Passage, content_type, streams
 from aicn.api.streaming.keepalive import EVENT_STREAM_HEADERS
+from aicn.api.surface import Surface
 from aicn.routing import Answer
 from aicn.telemetry import Outcome, Use
 
@@ -24,40 +25,20 @@ _JSON = (b"content-type", b"application/json")
 _FAILED_FROM = 400
 
 
-class _CodeOnly(msgspec.Struct):
-    code: int = 0
-
-
 class _Failure(msgspec.Struct):
     error: Any = None
     message: Any = None
     detail: Any = None
 
 
-def error_event(error: ApiError) -> bytes:
-    """Return `error` as one server-sent event, for readers of `/api/v0` and of OpenAI streams alike."""
-    return b"data: " + msgspec.json.encode(event_body(error)) + b"\n\n"
-
-
-_PLAIN = Passage(error_event)
-
-Answered = Callable[[int, bytes], tuple[int, bytes]]
-"""Takes status and body that a model server answered whole; returns those for the client, failures in its words."""
-
-
-def answered_plainly(status: int, body: bytes) -> tuple[int, bytes]:
-    """Return what the callers of `/api/v0` are told: the model server's words, never with status 200 for a failure."""
-    return _json_status(status, body), body
-
-
 async def relay(
     answer: Answer,
     caller: Caller,
     use: Use,
-    json_held_max_bytes: int | None = None,
+    surface: Surface,
+    passage: Passage,
     *,
-    passage: Passage = _PLAIN,
-    answered: Answered = answered_plainly,
+    json_held_max_bytes: int | None = None,
     headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> Outcome:
     """Send `answer` on to `caller`, tell `use` of it, and return how it went.
@@ -66,10 +47,11 @@ async def relay(
         answer: what a peer answers.
         caller: who asked; if comments have been sent to fill its wait, only a stream of events can follow.
         use: takes the parts of the answer.
+        surface: puts what a model server answered whole into the words of the API that was called. Failures are held
+            whole for that if they are not too long, and so is JSON.
+        passage: how events are passed on.
         json_held_max_bytes: JSON that is longer is passed on as it comes; None: JSON is passed on when it is whole,
             and fails if it is longer than `defaults.JSON_ANSWER_MAX_BYTES`.
-        passage: how events are passed on.
-        answered: what is made of JSON and of failures, which are held whole for it if they are not too long.
         headers: sent besides those of the answer.
 
     Raises:
@@ -93,7 +75,7 @@ async def relay(
     if not answer.complete:
         return await _relay_parts(body, answer, caller, described, use)
     use.part(body)
-    status, told = answered(answer.status, body)
+    status, told = surface.answered(answer.status, body)
     if told is not body:
         described = [_JSON, *(pair for pair in described if pair[0] not in _OF_THE_BODY)]
     await caller.answer(status, told, described)
@@ -118,9 +100,9 @@ async def _relay_parts(
 
 
 async def _begin_events(answer: Answer, caller: Caller, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    described = _headers(answer)
+    described = [*_headers(answer), *headers]
     if not caller.started:
-        await caller.start(answer.status, [*described, *headers, *EVENT_STREAM_HEADERS])
+        await caller.start(answer.status, [*described, *EVENT_STREAM_HEADERS])
         return
     # The head has left with the first comment: what it would have said about the answer is said in one more.
     said = (b"%b=%b" % pair for pair in described if pair[0].startswith(b"x-aicn-"))
@@ -155,15 +137,3 @@ def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
         (b"x-aicn-attempts", b"%d" % answer.attempts),
         (b"x-aicn-path", b"relayed" if answer.relayed else b"direct"),
     ]
-
-
-def _json_status(status: int, body: bytes) -> int:
-    """A model server may say `code` != 0 with status 200: that is a failure, and is answered as one."""
-    if status >= _FAILED_FROM or b'"code"' not in body:
-        return status
-    try:
-        failed = msgspec.json.decode(body, type=_CodeOnly).code != 0
-    except msgspec.DecodeError:
-        # Not an object, or `code` is no number: then it is no model server's error either.
-        return status
-    return 500 if failed else status

@@ -11,7 +11,7 @@ import pytest
 
 from aicn import defaults
 from aicn.api.caller import Caller
-from aicn.api.relay import error_event
+from aicn.api.reference import REFERENCE
 from aicn.api.sse import ending_of
 from aicn.api.streaming import continuable
 from aicn.api.streaming.events import EventRelay, Passage
@@ -117,7 +117,7 @@ def pieces(case: Golden) -> list[bytes]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_golden_stream(case: Golden) -> None:
-    passage = Passage(error_event, ending_of(case.endpoint), hides_usage=not case.wants_usage)
+    passage = Passage(REFERENCE.event, ending_of(case.endpoint), hides_usage=not case.wants_usage)
     client, use, outcome = await passed(Written("one", pieces(case), dies=case.dies), passage)
     body = bytes(client.body)
     assert body.startswith(case.seen)
@@ -134,7 +134,7 @@ async def test_golden_stream(case: Golden) -> None:
 
 async def test_error_event_behind_part_of_an_event_stands_alone() -> None:
     long = b"data: " + b"x" * (defaults.SSE_HELD_MAX_BYTES * 2)
-    client, _, outcome = await passed(Written("one", [WORDS[0], long], dies=True), Passage(error_event))
+    client, _, outcome = await passed(Written("one", [WORDS[0], long], dies=True), Passage(REFERENCE.event))
     sent, _, error = bytes(client.body).rpartition(b"\n\ndata: ")
     assert sent == WORDS[0] + long
     assert "error" in json.loads(error)
@@ -164,7 +164,7 @@ class Elsewhere:
             yield answer
 
     def passage(self) -> Passage:
-        return Passage(error_event, continuation=continuable(CHAT_BODY), again=self.again, hides_usage=True)
+        return Passage(REFERENCE.event, continuation=continuable(CHAT_BODY), again=self.again, hides_usage=True)
 
 
 def text(body: bytes) -> str:
