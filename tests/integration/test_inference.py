@@ -26,7 +26,7 @@ from aicn.p2p.loopback import LoopbackStreams
 from aicn.peers import Directory
 from aicn.peers.records import Heartbeat, NodeFlags, Offer
 from aicn.registry import Model, ModelRegistry
-from aicn.routing import CandidateSource, Reservations, Router
+from aicn.routing import CandidateSource, Reservations, Router, Selector
 from aicn.serving import ChatProxyServer
 from aicn.telemetry import Outcome, Side
 from support.hosts import until
@@ -73,7 +73,7 @@ async def setup() -> AsyncIterator[Setup]:
         directory.apply(Heartbeat(OWN, NodeFlags.HAS_MODELS, told))
         reservations = Reservations()
         router = Router(
-            CandidateSource(directory, lambda _: None, reservations, OWN),
+            Selector(CandidateSource(directory, lambda _: None, reservations, OWN)),
             reservations,
             lambda _, __, first: loopback.open(first),
         )
@@ -122,7 +122,7 @@ async def test_streamed_answer_is_told_as_it_passes(setup: Setup) -> None:
     [
         pytest.param(Plan(status=400, body=b"{}"), (Outcome.UPSTREAM_ERROR, 400), id="refusal"),
         pytest.param(Plan(body=b'{"code": 7}'), (Outcome.UPSTREAM_ERROR, 500), id="code with status 200"),
-        pytest.param(Plan(die_at_once=True), (Outcome.UNREACHABLE, 500), id="no answer"),
+        pytest.param(Plan(die_at_once=True), (Outcome.UPSTREAM_ERROR, 500), id="no answer"),
         pytest.param(Plan(events=3, die_after=2), (Outcome.CUT, 200), id="cut stream"),
         pytest.param(Plan(events=3, done=False), (Outcome.CUT, 200), id="stream without an end"),
     ],

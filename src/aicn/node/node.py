@@ -41,7 +41,7 @@ from aicn.node.gossip import Questions
 from aicn.node.links import Links
 from aicn.node.readings import read_network, read_node
 from aicn.node.records import Records
-from aicn.node.settings import configured_models, host_config, node_flags
+from aicn.node.settings import configured_models, host_config, node_flags, route_settings
 from aicn.p2p.host import (
     Host,
     HostConfig,
@@ -54,7 +54,7 @@ from aicn.p2p.host import (
 from aicn.p2p.loopback import LoopbackStreams
 from aicn.peers import Directory, HeartbeatInbox, KnownPeers
 from aicn.registry import Model, ModelRegistry
-from aicn.routing import CandidateSource, LegacyStreams, Reservations, Router
+from aicn.routing import CandidateSource, LegacyStreams, Reservations, RetryBudget, Router, Selector
 from aicn.serving import ChatProxyServer
 from aicn.store import Store
 from aicn.telemetry import metrics
@@ -155,7 +155,14 @@ class Node:
         reservations = Reservations(self._links.using)
         candidates = CandidateSource(self.directory, self.host.connection, reservations, self.host.peer_id)
         streams = LegacyStreams(self.host, self._questions.rpc, self._open_stream)
-        router = Router(candidates, reservations, streams.open, streams.open_named)
+        router = Router(
+            Selector(candidates),
+            reservations,
+            streams.open,
+            streams.open_named,
+            settings=route_settings(config),
+            budget=RetryBudget(self._clock, config.aicn.routing.retry_budget),
+        )
         handlers = Handlers(
             network=NetworkRoutes(self.host, self.directory, topic=config.app.topic_name, collects=collects),
             projects=ProjectRoutes(self.directory, self.registry, candidates),

@@ -15,6 +15,7 @@ from aicn.multiaddr import host_port
 from aicn.p2p.host import HostConfig, PubsubRouter, RoutingMode
 from aicn.peers import NodeFlags
 from aicn.registry import Model
+from aicn.routing import RouteSettings
 
 _log = logging.getLogger("aicn.node")
 
@@ -86,3 +87,9 @@ def node_flags(config: Config) -> NodeFlags:
     if config.app.peers_collect.enabled:
         flags |= NodeFlags.COLLECTS
     return flags
+
+
+def route_settings(config: Config) -> RouteSettings:
+    """Return the bounds of the attempts for one request."""
+    routing = config.aicn.routing
+    return RouteSettings(routing.max_attempts, routing.total_timeout_s, hedges=routing.hedge)

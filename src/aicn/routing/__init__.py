@@ -2,11 +2,14 @@
 
 from aicn.routing.answer import Answer
 from aicn.routing.ask import Ask
+from aicn.routing.attempts import RouteSettings
 from aicn.routing.body import StreamedBody
 from aicn.routing.candidates import Candidate, CandidateSource
+from aicn.routing.choosing import Selector
 from aicn.routing.legacy import LegacyStreams
 from aicn.routing.policy import order
 from aicn.routing.reservations import Reservations
+from aicn.routing.retry_budget import RetryBudget
 from aicn.routing.router import Router
 
 __all__ = [
@@ -16,7 +19,10 @@ __all__ = [
     "CandidateSource",
     "LegacyStreams",
     "Reservations",
+    "RetryBudget",
+    "RouteSettings",
     "Router",
+    "Selector",
     "StreamedBody",
     "order",
 ]

@@ -1,0 +1,285 @@
+"""The attempts of one request: one peer after the other, or two at once, until an answer is good, within bounds.
+
+A peer that fails before the first content is left for the next; after it, never: the client has seen part of an
+answer, and another model would write another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Container, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from aicn import defaults
+from aicn.errors import (
+    AicnError,
+    AttemptsExhausted,
+    NetworkError,
+    NetworkTimeout,
+    NoCandidate,
+    WireError,
+)
+from aicn.ids import PeerId
+from aicn.routing.answer import Answer
+from aicn.routing.ask import Ask
+from aicn.routing.candidates import Candidate
+from aicn.routing.choosing import Sample, SampleOutcome, Selector, Wanted
+from aicn.routing.exchange import OpenStream, ask_peer
+from aicn.routing.hedge import hedge_after_s, hedged
+from aicn.routing.judgement import SAID_OF_THE_MODEL, reason_of, worth_another
+from aicn.routing.reservations import Instance, Reservations
+from aicn.routing.retry_budget import RetryBudget
+from aicn.wire.http_frames import protocol_of
+
+_log = logging.getLogger("aicn.routing")
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """Bounds of the attempts for one request; see `AICN.Routing`."""
+
+    max_attempts: int = defaults.ROUTE_MAX_ATTEMPTS
+    """Peers that are tried, the first included."""
+    total_timeout_s: float = defaults.ROUTE_TOTAL_TIMEOUT_S
+    """From the request to the first content of its answer."""
+    hedges: bool = False
+    """Whether a second peer is asked while the first is slower than it usually is."""
+
+
+class Ways(NamedTuple):
+    """What all requests share on their way to peers."""
+
+    selector: Selector
+    reservations: Reservations
+    open_stream: OpenStream
+    open_named: OpenStream
+    """For peers that are not connected: it may reach them on other ways, and take longer to find them gone."""
+    budget: RetryBudget
+    settings: RouteSettings
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt that has begun.
+
+    Attributes:
+        began_s: when, on the monotonic clock.
+        content_s: when its first content came.
+        answer: None until there is one.
+        error: why there is none.
+        stack: holds the reservation and the stream.
+    """
+
+    candidate: Candidate
+    instance: Instance
+    began_s: float
+    content_s: float = 0.0
+    answer: Answer | None = None
+    error: AicnError | None = None
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    @property
+    def good(self) -> bool:
+        """Whether its answer is the one to be given."""
+        return self.answer is not None and not worth_another(self.answer)
+
+    @property
+    def reason(self) -> AicnError | None:
+        """Why it is not good."""
+        return self.error if self.answer is None else reason_of(self.answer)
+
+
+class Attempts:
+    """All attempts of one request."""
+
+    def __init__(self, ways: Ways, ask: Ask, without: Container[PeerId]) -> None:
+        """Ask nobody yet, and never a peer of `without`."""
+        self._ways = ways
+        self._ask = ask
+        self._tried = _Tried(without)
+        self._wanted = Wanted(ask.project, ask.model, ask.endpoint.kind, protocol_of(ask.endpoint), ask.session)
+        self._began_s = time.monotonic()
+        self._count = 0
+        self._given: Attempt | None = None
+        self._kept: Answer | None = None
+        """The last answer of a model server that failed, without its stream."""
+
+    async def answer(self, held: AsyncExitStack) -> Answer:
+        """Return the answer that is to be given; `held` releases it, and all that was begun for it.
+
+        Raises:
+            NoCandidate: nobody serves the model.
+            WrongKind, EndpointUnsupported: whoever serves the model says that it does something else.
+            AttemptsExhausted: every peer that was tried failed, with the last reason.
+        """
+        self._ways.budget.request()
+        timeout_s = self._ways.settings.total_timeout_s
+        # The clock of an upload that is still arriving is its own.
+        limit_s = timeout_s if isinstance(self._ask.body, bytes) else None
+        try:
+            async with asyncio.timeout(limit_s):
+                answer = await self._first_good(held)
+        except TimeoutError:
+            if self._kept is None:
+                silent = NetworkTimeout(f"no node sent any content within {timeout_s:g} s")
+                raise self._exhausted(silent) from silent
+            answer = self._kept
+        answer.attempts = self._count
+        answer.first_content_s = time.monotonic() - self._began_s
+        return answer
+
+    async def _first_good(self, held: AsyncExitStack) -> Answer:
+        candidate = self._choose()
+        if candidate is None:
+            raise NoCandidate(f"no reachable node serves model {self._ask.model!r} of project {self._ask.project!r}")
+        while True:
+            attempt = await self._tried_once_or_twice(candidate, held)
+            if attempt.answer is not None and attempt.good:
+                self._given = attempt
+                return attempt.answer
+            candidate = self._next()
+            if candidate is None:
+                return self._last_word(attempt)
+            await self._let_go(attempt)
+
+    def _choose(self) -> Candidate | None:
+        return self._ways.selector.choose(self._wanted, self._tried)
+
+    def _next(self, leave: float = 0.0) -> Candidate | None:
+        """Return who is to be asked besides those that were, None if nobody is."""
+        if self._count >= self._ways.settings.max_attempts or not self._ask.repeatable:
+            return None
+        candidate = self._choose()
+        return candidate if candidate is not None and self._ways.budget.take(leave) else None
+
+    async def _tried_once_or_twice(self, candidate: Candidate, held: AsyncExitStack) -> Attempt:
+        attempt = self._begin(candidate, held)
+        after_s = self._hedge_after_s(attempt)
+        if after_s is None:
+            return await self._run(attempt)
+
+        def second() -> Coroutine[Any, Any, Attempt] | None:
+            # Only what requests have saved: a slow node must not use up what a dead one needs.
+            other = self._next(leave=defaults.ROUTE_RETRY_FLOOR)
+            if other is None:
+                return None
+            begun.append(self._begin(other, held))
+            return self._run(begun[-1])
+
+        begun = [attempt]
+        first = await hedged(self._run(attempt), second, after_s, good=lambda tried: tried.good, discard=self._let_go)
+        for slower in begun:
+            if slower.answer is None and slower.error is None:
+                # It was cancelled: its time is at least this.
+                self._tell(slower, Sample(SampleOutcome.GOOD, time.monotonic() - slower.began_s))
+        return first
+
+    def _hedge_after_s(self, attempt: Attempt) -> float | None:
+        if not self._ways.settings.hedges or not isinstance(self._ask.body, bytes):
+            return None
+        return hedge_after_s(self._ways.selector.usual_first_content_s(attempt.instance))
+
+    def _begin(self, candidate: Candidate, held: AsyncExitStack) -> Attempt:
+        """Reserve before anything is awaited, so that two requests never both see the same idle instance."""
+        instance = (candidate.peer, self._ask.project, self._ask.model, candidate.cid)
+        attempt = Attempt(candidate, instance, time.monotonic())
+        held.push_async_exit(attempt.stack)
+        attempt.stack.enter_context(self._ways.reservations.reserve(instance))
+        self._tried.add(instance)
+        self._count += 1
+        return attempt
+
+    async def _run(self, attempt: Attempt) -> Attempt:
+        ways, candidate = self._ways, attempt.candidate
+        open_stream = ways.open_stream if candidate.connected else ways.open_named
+        try:
+            asking = ask_peer(open_stream, candidate.peer, candidate.cid, self._ask)
+            answer = await attempt.stack.enter_async_context(asking)
+            await answer.prefetch()
+        except (NetworkError, WireError) as error:
+            _log.info("an attempt at peer %s failed: %s", candidate.peer, error)
+            attempt.error = error
+        else:
+            attempt.content_s = time.monotonic()
+            attempt.answer = answer
+            if attempt.good:
+                return attempt
+            _log.info("an attempt at peer %s was answered %d", candidate.peer, answer.status)
+        if (outcome := _outcome_of(attempt)) is not None:
+            self._tell(attempt, Sample(outcome))
+        return attempt
+
+    def _tell(self, attempt: Attempt, sample: Sample) -> None:
+        self._ways.selector.report(attempt.instance, sample)
+
+    def report(self) -> None:
+        """Tell the selector how the answer went that was given, when it is over."""
+        attempt = self._given
+        if attempt is None or attempt.answer is None:
+            return
+        answer = attempt.answer
+        if answer.broken:
+            self._tell(attempt, Sample(SampleOutcome.FAILED))
+        elif answer.status < _FAILED_FROM:
+            over_s = time.monotonic()
+            first_s = attempt.content_s - attempt.began_s
+            self._tell(attempt, Sample(SampleOutcome.GOOD, first_s, answer.events, over_s - attempt.content_s))
+
+    async def _let_go(self, attempt: Attempt) -> None:
+        """Release an attempt that failed; the words of a model server are kept, in case that nobody has better ones."""
+        answer = attempt.answer
+        if answer is not None and answer.node_error is None and await answer.keep():
+            self._kept = answer
+        await attempt.stack.aclose()
+
+    def _last_word(self, attempt: Attempt) -> Answer:
+        """Return a model server's answer when all have failed: its own words are the most honest thing there is."""
+        if attempt.answer is not None and attempt.answer.node_error is None:
+            return attempt.answer
+        if self._kept is not None:
+            return self._kept
+        reason = attempt.reason
+        if isinstance(reason, SAID_OF_THE_MODEL):
+            raise reason
+        raise self._exhausted(reason) from reason
+
+    def _exhausted(self, reason: AicnError | None) -> AttemptsExhausted:
+        return AttemptsExhausted(
+            f"no node that was tried for model {self._ask.model!r} could answer ({self._count} in all); "
+            f"the last: {reason}"
+        )
+
+
+def _outcome_of(attempt: Attempt) -> SampleOutcome | None:
+    """Return what a failed attempt says of its instance; None if it says nothing."""
+    answer = attempt.answer
+    if answer is None:
+        return SampleOutcome.FAILED
+    if answer.node_error in _WORKING:
+        return None
+    return SampleOutcome.BUSY if answer.status in _BUSY and answer.node_error is None else SampleOutcome.FAILED
+
+
+_WORKING: Final = frozenset(kind.slug for kind in SAID_OF_THE_MODEL)
+_BUSY: Final = frozenset({429, 503})
+_FAILED_FROM: Final = 400
+
+
+class _Tried:
+    """The instances that are not to be asked (again)."""
+
+    __slots__ = ("_instances", "_without")
+
+    def __init__(self, without: Container[PeerId]) -> None:
+        self._without = without
+        self._instances: set[Instance] = set()
+
+    def add(self, instance: Instance) -> None:
+        self._instances.add(instance)
+
+    def __contains__(self, instance: object) -> bool:
+        return instance in self._instances or (isinstance(instance, tuple) and instance[0] in self._without)

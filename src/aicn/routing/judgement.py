@@ -1,0 +1,62 @@
+"""Whether a failed answer is worth another attempt, and what a node's own word for its failure means."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from aicn import errors
+from aicn.errors import AicnError
+from aicn.ids import PeerId
+from aicn.routing.answer import Answer
+
+SAID_OF_THE_MODEL: Final = (errors.WrongKind, errors.EndpointUnsupported)
+"""The node works, and the model is not what the client takes it for: told as it is."""
+
+_NOT_FOUND: Final = 404
+_TOO_MANY_REQUESTS: Final = 429
+_SERVER_ERRORS: Final = 500
+
+_MODEL_MISSING: Final = re.compile(
+    rb'"code"\s*:\s*"model_not_found"|"param"\s*:\s*"model"|[Mm]odel\b[^{}]{0,200}?\b(?:not found|not exist)'
+)
+"""How model servers say that they do not have a model, or not any more, in an answer 404."""
+
+_NEVER_REPEATED: Final = frozenset({errors.MalformedFrame.slug})
+"""A node that cannot read the request says so; the others could not either."""
+
+_KIND_OF_SLUG: Final = {
+    kind.slug: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AicnError)
+}
+
+
+def worth_another(answer: Answer) -> bool:
+    """Whether another peer may do better: overload, a broken server or a stale registration, no user's error.
+
+    A 404 is a user's error, unless it says that the model server does not have the model: the node that has registered
+    it thinks otherwise, so that the registration is stale.
+    """
+    if answer.node_error is not None:
+        return answer.node_error not in _NEVER_REPEATED
+    if answer.status == _NOT_FOUND:
+        return _MODEL_MISSING.search(answer.ahead) is not None
+    return answer.status == _TOO_MANY_REQUESTS or answer.status >= _SERVER_ERRORS
+
+
+def reason_of(answer: Answer) -> AicnError:
+    """Return as an error why an answer is no good, for those who give up."""
+    slug = answer.node_error
+    if slug is None:
+        return errors.NodeUnavailable(f"the model server of node {answer.peer} answered {answer.status}")
+    return told_by_node(answer.peer, slug)
+
+
+def told_by_node(peer: PeerId, slug: str) -> AicnError:
+    """Return the error that a node told of itself by its slug.
+
+    A registration that is stale is the node's fault, not that of whoever asks for the model.
+    """
+    kind = _KIND_OF_SLUG.get(slug, errors.NodeUnavailable)
+    if issubclass(kind, errors.RegistryError) and kind not in SAID_OF_THE_MODEL:
+        kind = errors.NodeUnavailable
+    return kind(f"node {peer} answered {slug}")
