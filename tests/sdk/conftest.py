@@ -26,10 +26,17 @@ async def gateway(running: Gateway) -> Gateway:
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
-async def clients(running: Gateway) -> AsyncIterator[Clients]:
-    """The SDKs' clients of the network."""
+async def opened_clients(running: Gateway) -> AsyncIterator[Clients]:
+    """The SDKs' clients of the network, for `clients`."""
     async with opened(running.root) as ready:
         yield ready
+
+
+@pytest.fixture
+def clients(gateway: Gateway, opened_clients: Clients) -> Clients:
+    """The SDKs' clients of the network, whose model servers are as new."""
+    assert not gateway.seen()
+    return opened_clients
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")

@@ -149,13 +149,12 @@ async def test_a_body_that_is_no_json_type(clients: Clients) -> None:
     assert about(caught.value)["message"]
 
 
-@pytest.mark.parametrize("field", ["model", "stream"])
-async def test_a_field_of_the_wrong_type(clients: Clients, field: str) -> None:
+async def test_a_name_that_is_no_text(clients: Clients) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         await clients.async_openai.chat.completions.create(
-            model=TALKER, messages=HELLO, extra_body={field: {"no": "sense"}}
+            model=TALKER, messages=HELLO, extra_body={"model": {"no": "sense"}}
         )
-    assert caught.value.param == field
+    assert caught.value.param == "model"
 
 
 async def test_model_servers_that_break_off_before_the_first_word(gateway: Gateway, clients: Clients) -> None:
@@ -181,7 +180,7 @@ async def test_one_model_server_that_breaks_off_is_not_noticed(gateway: Gateway,
 
 async def test_a_stream_that_breaks_off_ends_with_an_error(clients: Clients) -> None:
     stream = await clients.async_openai.chat.completions.create(
-        model=TALKER, messages=HELLO, stream=True, extra_body=wish(die_after=3)
+        model=TALKER, messages=HELLO, stream=True, extra_body=wish(die_after=3, gap_ms=50)
     )
     words: list[str | None] = []
     with pytest.raises(openai.APIError) as caught:
@@ -195,7 +194,7 @@ async def test_a_stream_that_breaks_off_ends_with_an_error(clients: Clients) -> 
 async def test_those_who_block_are_told_too_that_a_stream_breaks_off(clients: Clients) -> None:
     def read() -> list[Any]:
         stream = clients.openai.chat.completions.create(
-            model=TALKER, messages=HELLO, stream=True, extra_body=wish(die_after=3)
+            model=TALKER, messages=HELLO, stream=True, extra_body=wish(die_after=3, gap_ms=50)
         )
         chunks: list[Any] = []
         with pytest.raises(openai.APIError):
@@ -264,7 +263,7 @@ async def test_anthropics_sdk_is_told_that_a_stream_breaks_off(clients: Clients)
         max_tokens=9,
         messages=[{"role": "user", "content": "hi"}],
         stream=True,
-        extra_body=wish(die_after=5),
+        extra_body=wish(die_after=5, gap_ms=50),
     )
     kinds: set[str] = set()
     with pytest.raises(anthropic.APIError):

@@ -260,10 +260,10 @@ class MockModelServer:
             await asyncio.sleep(plan.first_event_ms / 1_000)
         count = plan.events if plan.chunks is None else len(plan.chunks)
         for index in range(count):
-            if plan.die_after == index:
-                return _cut(request)
             if index and plan.gap_ms:
                 await asyncio.sleep(plan.gap_ms / 1_000)
+            if plan.die_after == index:
+                return _cut(request)
             chunk = event(model, index, stamp=plan.stamp) if plan.chunks is None else plan.chunks[index]
             await self._write(response, seen, plan, chunk)
         if plan.die_after is not None and plan.die_after >= count:

@@ -29,7 +29,8 @@ class Plan:
     chunks: tuple[bytes, ...] | None = None
     """Answer with exactly these, one write each, `gap_ms` apart; None: the usual."""
     die_after: int | None = None
-    """Cut the connection after so many writes, before the end; 0: after the head."""
+    """Cut the connection after so many writes, before the end; 0: after the head. What was written is sure to arrive
+    only if there is a gap before the cut."""
     die_at_once: bool = False
     """Cut the connection instead of answering."""
     hang: bool = False

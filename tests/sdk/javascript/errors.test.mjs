@@ -77,7 +77,7 @@ test('model servers that break off before the first word', async () => {
 });
 
 test('a stream that breaks off ends with an error', async () => {
-  const stream = await chat({ stream: true, x_mock: { die_after: 3 } });
+  const stream = await chat({ stream: true, x_mock: { die_after: 3, gap_ms: 50 } });
   const words = [];
   const error = await thrown(
     (async () => {

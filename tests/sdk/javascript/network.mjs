@@ -37,7 +37,8 @@ export const ask = (name, call) =>
 export async function read(answer) {
   if (answer?.[Symbol.asyncIterator] && !(answer instanceof Response)) {
     const chunks = [];
-    for await (const chunk of answer) chunks.push(chunk);
+    // Where the network asked for the usage itself, each chunk may say that it has none.
+    for await (const { usage, ...chunk } of answer) chunks.push(usage ? { ...chunk, usage } : chunk);
     return chunks;
   }
   if (typeof answer?.arrayBuffer === 'function') return Buffer.from(await answer.arrayBuffer());
