@@ -7,7 +7,6 @@ from aicn.routing.body import StreamedBody
 from aicn.routing.candidates import Candidate, CandidateSource
 from aicn.routing.choosing import Selector
 from aicn.routing.legacy import LegacyStreams
-from aicn.routing.policy import order
 from aicn.routing.reservations import Reservations
 from aicn.routing.retry_budget import RetryBudget
 from aicn.routing.router import Router
@@ -24,5 +23,4 @@ __all__ = [
     "Router",
     "Selector",
     "StreamedBody",
-    "order",
 ]

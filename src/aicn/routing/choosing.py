@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from aicn.ids import ModelKind, ModelName, ProjectName
 from aicn.routing.candidates import Candidate, CandidateSource
-from aicn.routing.policy import order
 from aicn.routing.reservations import Instance
 
 
@@ -42,7 +41,7 @@ class Sample(NamedTuple):
 
 
 class Selector:
-    """Chooses the best candidate by `policy.order`."""
+    """Chooses the candidate with the fewest requests."""
 
     def __init__(self, candidates: CandidateSource) -> None:
         """Choose among `candidates`."""
@@ -56,7 +55,7 @@ class Selector:
         """
         found = self._candidates.find(wanted.project, wanted.model, wanted.kind)
         left = (each for each in found if (each.peer, wanted.project, wanted.model, each.cid) not in tried)
-        return next(iter(order(left, random.random)), None)
+        return min(left, key=lambda each: (not each.connected, each.in_flight, random.random()), default=None)  # noqa: S311
 
     def report(self, instance: Instance, sample: Sample) -> None:
         """Learn how an attempt at `instance` went."""
