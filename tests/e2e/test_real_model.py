@@ -30,7 +30,7 @@ class Setup:
     model_url: str
     http: aiohttp.ClientSession
 
-    def chat(self, *, stream: bool, max_tokens: int) -> Any:
+    def chat(self, *, stream: bool, max_tokens: int, headers: dict[str, str] | None = None) -> Any:
         """Ask through the Input, which chooses the Worker."""
         ask = {
             "project": PROJECT,
@@ -41,7 +41,7 @@ class Setup:
             "temperature": 0,
             "ignore_eos": True,  # passed through: llama.cpp's own
         }
-        return self.http.post(f"{self.entry.api}/chat/completion/proxy", json=ask)
+        return self.http.post(f"{self.entry.api}/chat/completion/proxy", json=ask, headers=headers)
 
     async def busy_slots(self) -> int:
         """Return how many requests the model is working on."""
@@ -106,3 +106,19 @@ async def test_worker_killed_in_the_middle_ends_the_stream_honestly(setup: Setup
         assert answer.status == 200
         assert answer.headers["x-aicn-node"] != victim.peer
     await setup.until_idle()
+
+
+async def test_worker_killed_in_the_middle_is_continued_by_the_other_one(setup: Setup) -> None:
+    """llama.cpp takes up the unfinished message where it broke off: each delta is one token, and none is missing."""
+    async with setup.chat(stream=True, max_tokens=60, headers={"x-aicn-continue": "1"}) as answer:
+        head = b"".join([await answer.content.readuntil(b"\n\n") for _ in range(5)])
+        victim = next(worker for worker in setup.workers if worker.peer == answer.headers["x-aicn-node"])
+        await victim.kill()
+        *events, last = _events(head + await answer.read())
+    assert last == "[DONE]"
+    other = next(worker for worker in setup.workers if worker is not victim)
+    assert f": broke off, continued by node {other.peer}" in events
+    chunks = [json.loads(event) for event in events if event.startswith("{")]
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    deltas = [choice["delta"].get("content") for chunk in chunks for choice in chunk["choices"]]
+    assert sum(bool(delta) for delta in deltas) == 60
