@@ -23,6 +23,14 @@ async def test_every_model_is_listed_by_a_name_that_can_be_asked(clients: Client
         assert await clients.async_openai.models.retrieve(name) == model
 
 
+async def test_a_list_of_models_has_an_id(clients: Clients) -> None:
+    answer = await clients.async_openai.models.with_raw_response.list(extra_headers={"x-request-id": "mine"})
+    assert answer.request_id == "mine"
+    with pytest.raises(openai.NotFoundError) as caught:
+        await clients.async_openai.models.retrieve("nobody-has-this", extra_headers={"x-request-id": "mine"})
+    assert caught.value.request_id == "mine"
+
+
 async def test_those_who_block_get_the_same_list(clients: Clients) -> None:
     listed = [model.id async for model in clients.async_openai.models.list()]
     assert [model.id for model in await in_thread(lambda: clients.openai.models.list().data)] == listed

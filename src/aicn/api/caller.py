@@ -47,12 +47,14 @@ class Caller:
         self._counted_bytes = 0
         self.status: int | None = None
         self.request_id = RequestId("")
+        self._id_headers: Sequence[bytes] = ()
         self.answered = False
         self._sending_since_s: float | None = None
         self._upload_over: asyncio.Event | None = None
 
-    def name_request(self) -> None:
-        """Give the request the id that its client chose, or one of our own; every answer tells it from now on."""
+    def name_request(self, id_headers: Sequence[bytes] = (REQUEST_ID_HEADER,)) -> None:
+        """Give the request the id that its client chose, or one of our own; answers tell it in `id_headers`."""
+        self._id_headers = id_headers
         self.request_id = request_id_of(self.scope["headers"]) or RequestId(uuid.uuid4().hex)
 
     @property
@@ -202,7 +204,7 @@ class Caller:
     async def _start(self, status: int, headers: Headers) -> None:
         self.status = status
         if self.request_id:
-            headers = (*headers, (REQUEST_ID_HEADER, self.request_id.encode()))
+            headers = (*headers, *((name, self.request_id.encode()) for name in self._id_headers))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def comment(self, data: bytes, headers: Headers) -> None:

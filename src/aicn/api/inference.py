@@ -85,7 +85,7 @@ class InferenceEndpoint(ABC):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         caller = Caller(scope, receive, send, self._budget)
-        caller.name_request()
+        caller.name_request(self._surface.request_id_headers)
         try:
             await self._serve(await self.read(caller), caller)
         except ClientGone:

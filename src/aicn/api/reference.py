@@ -8,6 +8,7 @@ import msgspec
 
 from aicn.api.errors import ApiError, chat_body, event_body
 from aicn.api.surface import Refusal
+from aicn.wire.http_frames import REQUEST_ID_HEADER
 
 _FAILED_FROM: Final = 400
 _FAILED: Final = 500
@@ -19,6 +20,8 @@ class _CodeOnly(msgspec.Struct):
 
 class ReferenceSurface:
     """`{"code", "message"}`; in a stream an event that readers of OpenAI's streams understand as well."""
+
+    request_id_headers = (REQUEST_ID_HEADER,)
 
     def refusal(self, error: ApiError) -> Refusal:
         """Return the answer that tells `error`."""

@@ -25,6 +25,11 @@ class Refusal:
 class Surface(Protocol):
     """The words of one API. Pure functions; every failure of the gateway passes through one of them."""
 
+    @property
+    def request_id_headers(self) -> Sequence[bytes]:
+        """In which headers answers tell the id of their request."""
+        ...
+
     def refusal(self, error: ApiError) -> Refusal:
         """Return the answer that tells `error`."""
         ...

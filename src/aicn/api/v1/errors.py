@@ -15,6 +15,7 @@ import msgspec
 from aicn import errors
 from aicn.api.errors import ApiError
 from aicn.api.surface import Refusal
+from aicn.wire.http_frames import REQUEST_ID_HEADER
 
 _FAILED_FROM: Final = 400
 _SERVER_ERRORS: Final = 500
@@ -159,6 +160,8 @@ def _upstream_status(status: int) -> int:
 class OpenAiSurface:
     """`{"error": {"message", "type", "param", "code"}}`."""
 
+    request_id_headers = (REQUEST_ID_HEADER,)
+
     def refusal(self, error: ApiError) -> Refusal:
         """Return the answer that tells `error`."""
         status, kind, code = row_of(error)
@@ -217,6 +220,9 @@ _ANTHROPIC_TYPES: Final = {
 
 class AnthropicSurface:
     """`{"type": "error", "error": {"type", "message"}}`."""
+
+    request_id_headers = (REQUEST_ID_HEADER, b"request-id")
+    """The second is Anthropic's own."""
 
     def refusal(self, error: ApiError) -> Refusal:
         """Return the answer that tells `error`."""

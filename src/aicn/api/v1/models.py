@@ -28,8 +28,9 @@ class ModelRoutes:
         self.names = Names(directory, default_project)
         self._began_unix_s = int(time.time())
 
-    async def list(self, caller: Caller) -> Any:  # noqa: ARG002
+    async def list(self, caller: Caller) -> Any:
         """Return every model that is served now."""
+        caller.name_request()
         listed = [
             self._described(project, model)
             for project in self._directory.projects(defaults.LIST_MAX_NUMBER)
@@ -50,6 +51,7 @@ class ModelRoutes:
         Raises:
             ApiError: there is none of that name.
         """
+        caller.name_request()
         raw: bytes = caller.scope.get("raw_path") or caller.scope["path"].encode()
         name = unquote(raw.partition(b"/v1/models/")[2].decode("latin-1"), errors="replace")
         project, model = self.names.find(name, header_text(caller.scope["headers"], b"openai-project"))
