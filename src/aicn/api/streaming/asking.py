@@ -74,16 +74,19 @@ class StreamedRequest:
         """Return what keeps `caller` company until its stream begins; `headers` go out with the first comment."""
         return KeepAlive(caller, self._settings.keep_alive_s if self.streams else 0.0, headers)
 
-    @asynccontextmanager
-    async def answered(self, send: Send, send_to: SendTo) -> AsyncIterator[Answer]:
+    def answered(self, send: Send, send_to: SendTo) -> AbstractAsyncContextManager[Answer]:
         """Ask by `send`; the block gets the answer.
 
         A model server that refuses the request to which the wish for the usage was added is asked once more without
         it, by `send_to`.
         """
+        return self._answered(send, send_to) if self._with_usage else send(self.ask)
+
+    @asynccontextmanager
+    async def _answered(self, send: Send, send_to: SendTo) -> AsyncIterator[Answer]:
         async with AsyncExitStack() as stack:
             answer = await stack.enter_async_context(send(self.ask))
-            if self._with_usage and answer.status in _OPTION_REFUSED and answer.node_error is None:
+            if answer.status in _OPTION_REFUSED and answer.node_error is None:
                 attempts = answer.attempts
                 await stack.aclose()
                 self.ask = self._plain

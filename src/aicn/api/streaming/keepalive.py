@@ -8,6 +8,7 @@ ignored by readers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
@@ -38,13 +39,19 @@ class KeepAlive:
         self._every_s = every_s
         self._headers = headers
         self._over = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Begin to wait."""
         if self._every_s > 0:
-            self._task = asyncio.create_task(self._run())
+            # Most streams begin in time: they cost a timer, and no task.
+            self._timer = asyncio.get_running_loop().call_later(self._every_s, self._begin)
         return self
+
+    def _begin(self) -> None:
+        self._timer = None
+        self._task = asyncio.create_task(self._run())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -56,6 +63,9 @@ class KeepAlive:
 
     async def stop(self) -> None:
         """Send no more. Idempotent; what is being sent is sent to its end, so that nothing comes in its middle."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         task = self._task
         if task is None:
             return
@@ -71,12 +81,9 @@ class KeepAlive:
             task.result()
 
     async def _run(self) -> None:
-        caller = self._caller
-        while True:
-            try:
+        headers = (_CONTENT_TYPE, *EVENT_STREAM_HEADERS, *self._headers)
+        while not self._over.is_set():
+            await self._caller.comment(COMMENT, headers)
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._every_s):
                     await self._over.wait()
-            except TimeoutError:
-                await caller.comment(COMMENT, (_CONTENT_TYPE, *EVENT_STREAM_HEADERS, *self._headers))
-            else:
-                return
