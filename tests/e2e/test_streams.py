@@ -139,6 +139,18 @@ async def test_an_answer_that_is_no_stream_cannot_follow_comments(network: Netwo
     assert DONE not in body
 
 
+async def test_a_client_that_leaves_among_comments_stops_the_model(network: Network) -> None:
+    network.plan(Plan(hang=True))
+    asked = {"project": PROJECT, "model": MODEL, "stream": True, "messages": []}
+    async with aiohttp.ClientSession() as leaving:
+        answer = await leaving.post(f"{network.asked.api}/chat/completion/proxy", json=asked)
+        assert (await answer.content.readuntil(b"\n\n")).startswith(b":")
+        answer.close()
+    [seen] = [seen for server in network.servers for seen in server.seen]
+    async with asyncio.timeout(10):
+        await seen.gone.wait()
+
+
 # --- a break ----------------------------------------------------------------------------------------------
 
 BREAKS = {
