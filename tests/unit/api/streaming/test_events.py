@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from aicn import defaults
 from aicn.api.caller import Caller
@@ -22,7 +26,7 @@ from aicn.routing import Answer, Ask
 from aicn.routing.exchange import ask_peer
 from aicn.telemetry import Occasion, Outcome, Side
 from aicn.wire.http_frames import LAST_CHUNK, encode_chunk
-from support.golden_sse import ALONE, CASES, DONE, ERROR, FINISH, ROLE, WORDS, Golden, chat
+from support.golden_sse import ALONE, CASES, DONE, ERROR, FINISH, ROLE, TEN_MEGABYTES, WORDS, Golden, chat
 from support.uses import Uses, Witnessed
 
 PROJECT, MODEL = ProjectName("P"), ModelName("m")
@@ -130,6 +134,25 @@ async def test_golden_stream(case: Golden) -> None:
     assert outcome is expected
     # Usage is read of what the model server wrote, hidden events included.
     assert use.answer == b"".join(case.writes)
+
+
+SHORT = [case for case in CASES if sum(map(len, case.writes)) < TEN_MEGABYTES]
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(case=st.sampled_from(SHORT), cuts=st.lists(st.integers(1, 60), min_size=1, max_size=12))
+def test_a_stream_is_the_same_however_it_is_cut(case: Golden, cuts: list[int]) -> None:
+    whole = b"".join(case.writes)
+    pieces = []
+    for step in itertools.cycle(cuts):
+        if not whole:
+            break
+        pieces.append(whole[:step])
+        whole = whole[step:]
+    passage = Passage(REFERENCE.event, ending_of(case.endpoint), hides_usage=not case.wants_usage)
+    client, _, _ = asyncio.run(passed(Written("one", pieces, dies=case.dies), passage))
+    assert client.body.startswith(case.seen)
+    assert (b"upstream_error" in client.body[len(case.seen) :]) is case.cut
 
 
 async def test_error_event_behind_part_of_an_event_stands_alone() -> None:
