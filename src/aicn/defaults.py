@@ -558,3 +558,65 @@ SESSION_MAX_CHARS: Final = 256
 
 SPOOL_READ_BYTES: Final = 262_144
 """One read of a form that was put on the disk: large enough that the change of threads does not count."""
+
+# --- choosing among instances ------------------------------------------------------------------------------
+
+BREAKER_FAILURES: Final = 3
+"""Failures in a row after which an instance is left alone: two can be bad luck."""
+
+BREAKER_PAUSE_S: Final = 2.0
+"""First pause of an instance that fails: about what a model server takes to start again with its weights cached."""
+
+BREAKER_PAUSE_MAX_S: Final = 60.0
+"""Longest pause: a machine that comes back after a day gets work within a minute."""
+
+BREAKER_TRIAL_S: Final = 30.0
+"""How long the outcome of a request on trial is awaited before another one is sent."""
+
+BREAKER_BUSY_S: Final = 0.5
+"""How long an instance that has refused for want of room is passed over."""
+
+MEASURED_MAX_INSTANCES: Final = 20_000
+"""Instances whose speed is remembered, some 300 bytes each: twice what one model of a large network has."""
+
+MEASURED_FADES_S: Final = 60.0
+"""Time in which two thirds of what was measured are forgotten: servers get other neighbours and other models."""
+
+FIRST_CONTENT_GUESS_S: Final = 0.5
+"""Time to the first content of a model of which nothing was measured yet."""
+
+TOKEN_GUESS_S: Final = 0.02
+"""Time per token of such a model."""
+
+NEWCOMER_BONUS: Final = 0.8
+"""What is new counts as somewhat faster than what is known, so that it gets work and is measured."""
+
+USUAL_TOKENS: Final = 100
+"""Tokens of an answer in the comparison of instances."""
+
+FAILING_WEIGHT: Final = 4.0
+"""How much more a request costs where all recent ones failed: the attempt, its timeout and another attempt."""
+
+RELAY_COST_S: Final = 0.05
+"""What a relay adds in the comparison: it is shared, limited, and may end."""
+
+SESSIONS_MAX: Final = 10_000
+"""Conversations whose instance is remembered, some 300 bytes each."""
+
+SESSION_REST_S: Final = 1_800.0
+"""After half an hour no server has a conversation in its cache."""
+
+SESSION_COST_FACTOR: Final = 3.0
+"""How much more than the best other the instance of a conversation may cost: about what reading it anew would."""
+
+CHOOSE_DRAWS: Final = 8
+"""Instances looked at by chance for two that can be asked; most can."""
+
+CHOOSE_SCAN: Final = 256
+"""Instances looked at in a row where chance found too few: bounds the time of a choice."""
+
+POOLS_MAX: Final = 1_024
+"""Models whose instances are kept sorted by whether they are connected."""
+
+REFERENCE_STREAMS_MAX: Final = 60
+"""Requests under way at a node of the reference: it takes 64 streams of a protocol from a peer and resets the rest."""

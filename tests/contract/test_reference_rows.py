@@ -436,8 +436,8 @@ RIGHT_ANSWERS: Rows = {
         "e2e/test_images.py::test_charset_is_no_error",
     ),
     "7. every Worker gets work": (
-        "unit/routing/test_policy.py::test_equals_share_by_tiebreak",
-        "unit/routing/test_policy.py::test_nobody_is_left_out",
+        "unit/routing/test_selector.py::test_equals_share_the_work",
+        "unit/routing/test_simulation.py::test_every_one_of_a_hundred_gets_work",
     ),
     "8. a new Worker gets streams at once": (
         "integration/test_questions.py::test_node_that_has_not_said_what_it_speaks_is_tried_first",

@@ -26,7 +26,7 @@ from aicn.p2p.loopback import LoopbackStreams
 from aicn.peers import Directory
 from aicn.peers.records import Heartbeat, NodeFlags, Offer
 from aicn.registry import Model, ModelRegistry
-from aicn.routing import CandidateSource, Reservations, Router, Selector
+from aicn.routing import Reservations, Router, Selector
 from aicn.serving import ChatProxyServer
 from aicn.telemetry import Outcome, Side
 from support.hosts import until
@@ -73,7 +73,7 @@ async def setup() -> AsyncIterator[Setup]:
         directory.apply(Heartbeat(OWN, NodeFlags.HAS_MODELS, told))
         reservations = Reservations()
         router = Router(
-            Selector(CandidateSource(directory, lambda _: None, reservations, OWN)),
+            Selector(directory, lambda _: None, reservations, OWN),
             reservations,
             lambda _, __, first: loopback.open(first),
         )

@@ -48,13 +48,15 @@ from aicn.p2p.host import (
     HostEnded,
     HostEvent,
     PeerConnected,
+    PeerDisconnected,
+    PeerIdentified,
     PeerSubscribed,
     Stream,
 )
 from aicn.p2p.loopback import LoopbackStreams
 from aicn.peers import Directory, HeartbeatInbox, KnownPeers
 from aicn.registry import Model, ModelRegistry
-from aicn.routing import CandidateSource, LegacyStreams, Reservations, RetryBudget, Router, Selector
+from aicn.routing import CandidateSource, LegacyStreams, Reservations, RetryBudget, Router, Selector, SpokenProtocols
 from aicn.serving import ChatProxyServer
 from aicn.store import Store
 from aicn.telemetry import metrics
@@ -145,6 +147,7 @@ class Node:
             observer=self._records.observer,
         )
         self._questions.count_in(self._records.counted)
+        self._spoken = SpokenProtocols(self.host.identity)
         self.host.on_gossip(self._questions.receive)
         self.host.on_event(self._event)
         self.api = self._build_api()
@@ -155,8 +158,16 @@ class Node:
         reservations = Reservations(self._links.using)
         candidates = CandidateSource(self.directory, self.host.connection, reservations, self.host.peer_id)
         streams = LegacyStreams(self.host, self._questions.rpc, self._open_stream)
+        self._selector = Selector(
+            self.directory,
+            self.host.connection,
+            reservations,
+            self.host.peer_id,
+            speaks=self._spoken,
+            clock=self._clock,
+        )
         router = Router(
-            Selector(candidates),
+            self._selector,
             reservations,
             streams.open,
             streams.open_named,
@@ -304,6 +315,10 @@ class Node:
             self._announcer.introduce()
         if isinstance(event, PeerConnected) and self._known_peers is not None:
             self._known_peers.connected(event.connection)
+        if isinstance(event, PeerConnected | PeerDisconnected):
+            self._selector.network_changed()
+        if isinstance(event, PeerIdentified):
+            self._spoken.forget(event.identity.peer)
         self._links.on_event(event)
 
     def _models_changed(self) -> None:

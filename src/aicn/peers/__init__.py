@@ -1,7 +1,7 @@
 """The other nodes: what they say of themselves, how long it counts, and what this node says of itself."""
 
 from aicn.peers.admission import Admission
-from aicn.peers.directory import Directory
+from aicn.peers.directory import Directory, Instances
 from aicn.peers.heartbeat import Served, build_heartbeat, describe_models, read_heartbeat
 from aicn.peers.heartbeater import Heartbeater
 from aicn.peers.inbox import HeartbeatInbox, Outcome
@@ -15,6 +15,7 @@ __all__ = [
     "Heartbeat",
     "HeartbeatInbox",
     "Heartbeater",
+    "Instances",
     "KnownPeer",
     "KnownPeers",
     "NodeFlags",

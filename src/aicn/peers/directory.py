@@ -48,7 +48,7 @@ class Directory:
         self._max_offers = max_offers
         self._tiers: dict[Standing, OrderedDict[PeerId, PeerRecord]] = {tier: OrderedDict() for tier in _TIERS}
         self._offer_count = 0
-        self._serving: dict[tuple[ProjectName, ModelName], _Instances] = {}
+        self._serving: dict[tuple[ProjectName, ModelName], Instances] = {}
         self._names: dict[ProjectName, Counter[ModelName]] = {}
         """For each model in the lists, how many records name it."""
         self._projects: dict[ModelName, set[ProjectName]] = {}
@@ -120,6 +120,11 @@ class Directory:
         instances = self._serving.get((project, model))
         return () if instances is None else instances.all()
 
+    def instances(self, project: ProjectName, model: ModelName) -> Instances | None:
+        """Return the living view of the model's instances, None if there are none. It ends when the last one goes."""
+        self.sweep()
+        return self._serving.get((project, model))
+
     def eligible_instances(self) -> int:
         """Return how many instances of models may be asked: those of peers heard in the last 10 minutes."""
         self.sweep()
@@ -130,6 +135,17 @@ class Directory:
 
     def _change(self, peer: PeerId, event: Event) -> None:
         now_s = self._clock.monotonic()
+        tier = self._tiers[Standing.ELIGIBLE]
+        old = tier.get(peer)
+        if old is not None:
+            new = step(old, event, now_s)
+            if new is not None and standing(new.heard_s, now_s) is Standing.ELIGIBLE and _same_members(old, new):
+                # The common heartbeat: only the requests in flight have changed, and the indexes stay as they are.
+                tier[peer] = new
+                tier.move_to_end(peer)
+                for name, offers in _by_model(new).items():
+                    self._serving[name].put(peer, offers)
+                return
         old = self._take(peer)
         new = step(old, event, now_s)
         if new is not None:
@@ -154,7 +170,7 @@ class Directory:
                 self._names.setdefault(name[0], Counter())[name[1]] += 1
                 self._projects.setdefault(name[1], set()).add(name[0])
             if tier is Standing.ELIGIBLE:
-                self._serving.setdefault(name, _Instances()).put(record.peer, offers)
+                self._serving.setdefault(name, Instances()).put(record.peer, offers)
 
     def _unlist(self, record: PeerRecord, tier: Standing) -> None:
         """Undo what `_place` did to the indexes."""
@@ -176,29 +192,57 @@ class Directory:
                     del self._serving[project, model]
 
 
-class _Instances:
-    """The instances of one model. The whole is put together when it is asked for and kept until it changes."""
+class Instances:
+    """The instances of one model on peers heard in the last 10 minutes, as they are at every moment.
 
-    __slots__ = ("_all", "_by_peer")
+    What a heartbeat changes often, the requests in flight, changes nothing but the peer's own entry.
+
+    Attributes:
+        membership: changes whenever an instance comes, goes, or does something else.
+    """
+
+    __slots__ = ("_all", "_by_peer", "membership")
 
     def __init__(self) -> None:
+        """Begin without any."""
         self._by_peer: dict[PeerId, tuple[Instance, ...]] = {}
         self._all: tuple[Instance, ...] | None = None
+        self.membership = 0
 
     def put(self, peer: PeerId, instances: tuple[Instance, ...]) -> None:
+        """Set what `peer` serves."""
+        if _members(self._by_peer.get(peer, ())) != _members(instances):
+            self.membership += 1
         self._by_peer[peer] = instances
         self._all = None
 
     def drop(self, peer: PeerId) -> bool:
         """Drop the instances of `peer`; return whether any are left."""
         del self._by_peer[peer]
+        self.membership += 1
         self._all = None
         return bool(self._by_peer)
 
+    def of(self, peer: PeerId) -> tuple[Instance, ...]:
+        """Return the instances of `peer`."""
+        return self._by_peer.get(peer, ())
+
     def all(self) -> tuple[Instance, ...]:
+        """Return every instance, in no particular order."""
         if self._all is None:
             self._all = tuple(chain.from_iterable(self._by_peer.values()))
         return self._all
+
+
+def _same_members(one: PeerRecord, other: PeerRecord) -> bool:
+    return len(one.offers) == len(other.offers) and all(
+        old.project == new.project and old.model == new.model and old.cid == new.cid and old.kind is new.kind
+        for old, new in zip(one.offers, other.offers, strict=True)
+    )
+
+
+def _members(instances: tuple[Instance, ...]) -> tuple[tuple[str, int], ...]:
+    return tuple((offer.cid, offer.kind) for _, offer in instances)
 
 
 def _by_model(record: PeerRecord) -> dict[tuple[ProjectName, ModelName], tuple[Instance, ...]]:

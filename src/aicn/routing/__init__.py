@@ -5,11 +5,12 @@ from aicn.routing.ask import Ask
 from aicn.routing.attempts import RouteSettings
 from aicn.routing.body import StreamedBody
 from aicn.routing.candidates import Candidate, CandidateSource
-from aicn.routing.choosing import Selector
 from aicn.routing.legacy import LegacyStreams
 from aicn.routing.reservations import Reservations
 from aicn.routing.retry_budget import RetryBudget
 from aicn.routing.router import Router
+from aicn.routing.selector import Sample, SampleOutcome, Selector, Wanted
+from aicn.routing.spoken import SpokenProtocols
 
 __all__ = [
     "Answer",
@@ -21,6 +22,10 @@ __all__ = [
     "RetryBudget",
     "RouteSettings",
     "Router",
+    "Sample",
+    "SampleOutcome",
     "Selector",
+    "SpokenProtocols",
     "StreamedBody",
+    "Wanted",
 ]

@@ -27,12 +27,12 @@ from aicn.ids import PeerId
 from aicn.routing.answer import Answer
 from aicn.routing.ask import Ask
 from aicn.routing.candidates import Candidate
-from aicn.routing.choosing import Sample, SampleOutcome, Selector, Wanted
 from aicn.routing.exchange import OpenStream, ask_peer
 from aicn.routing.hedge import hedge_after_s, hedged
 from aicn.routing.judgement import SAID_OF_THE_MODEL, reason_of, worth_another
 from aicn.routing.reservations import Instance, Reservations
 from aicn.routing.retry_budget import RetryBudget
+from aicn.routing.selector import Sample, SampleOutcome, Selector, Wanted
 from aicn.wire.http_frames import protocol_of
 
 _log = logging.getLogger("aicn.routing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -18,22 +19,31 @@ class Reservations:
         """Start with nothing under way; the connection to a peer is kept by `using` as long as a request is."""
         self._using = using
         self._counts: dict[Instance, int] = {}
+        self._peers: Counter[PeerId] = Counter()
 
     def count(self, instance: Instance) -> int:
         """Return the requests under way at `instance`."""
         return self._counts.get(instance, 0)
 
+    def at_peer(self, peer: PeerId) -> int:
+        """Return the requests under way at all instances of `peer`."""
+        return self._peers[peer]
+
     @contextmanager
     def reserve(self, instance: Instance) -> Iterator[None]:
         """Count one more request at `instance` for the length of the block."""
         self._counts[instance] = self._counts.get(instance, 0) + 1
+        self._peers[instance[0]] += 1
         try:
             with self._using(instance[0]):
                 yield
         finally:
+            # Entries exist only while requests do: the tables are bounded by what is in flight.
             left = self._counts[instance] - 1
             if left:
                 self._counts[instance] = left
             else:
-                # Entries exist only while requests do: the table is bounded by what is in flight.
                 del self._counts[instance]
+            self._peers[instance[0]] -= 1
+            if not self._peers[instance[0]]:
+                del self._peers[instance[0]]

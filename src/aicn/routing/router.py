@@ -11,10 +11,10 @@ from aicn.ids import InstanceId, PeerId
 from aicn.routing.answer import Answer
 from aicn.routing.ask import Ask
 from aicn.routing.attempts import Attempts, RouteSettings, Ways
-from aicn.routing.choosing import Selector
 from aicn.routing.exchange import OpenStream, ask_peer
 from aicn.routing.reservations import Reservations
 from aicn.routing.retry_budget import RetryBudget
+from aicn.routing.selector import Selector
 
 
 class Router:

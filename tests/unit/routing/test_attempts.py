@@ -28,7 +28,7 @@ from aicn.p2p.host import Connection, Direction, Stream
 from aicn.p2p.pipe import stream_pair
 from aicn.peers import Directory
 from aicn.peers.records import Heartbeat, NodeFlags, Offer
-from aicn.routing import Answer, Ask, CandidateSource, Reservations, RetryBudget, Router, RouteSettings, Selector
+from aicn.routing import Answer, Ask, Reservations, RetryBudget, Router, RouteSettings, Selector
 from aicn.routing.reservations import Instance
 from aicn.wire.http_frames import RequestParser
 
@@ -108,7 +108,7 @@ class Peers:
         for peer in PEERS:
             offer = Offer(PROJECT, MODEL, ANY, ModelKind.CHAT, 0)
             directory.apply(Heartbeat(peer, NodeFlags.HAS_MODELS, (offer,)))
-        selector = _Usual(CandidateSource(directory, _connection, self.reservations, OWN))
+        selector = _Usual(directory, _connection, self.reservations, OWN)
         selector.usual_s = self.usual_s
         budget = RetryBudget(ManualClock(), share)
         try:

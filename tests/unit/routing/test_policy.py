@@ -1,48 +1,40 @@
 from __future__ import annotations
 
-from itertools import count
 from typing import Any
 
 import pytest
 
 from aicn import defaults
-from aicn.ids import InstanceId, PeerId
-from aicn.routing import Candidate, order
+from aicn.routing.policy import Facts, cost
 
 STEP = defaults.RTT_STEP_US
-
-
-def _candidate(
-    name: str, *, in_flight: int = 0, connected: bool = True, relayed: bool = False, rtt_us: int | None = 0
-) -> Candidate:
-    return Candidate(PeerId(name), InstanceId(""), in_flight, connected, relayed, rtt_us)
+USUAL: dict[str, Any] = {"in_flight": 0, "first_s": 0.5, "token_s": 0.02, "rtt_us": 0}
 
 
 @pytest.mark.parametrize(
     ("better", "worse"),
     [
-        pytest.param({}, {"connected": False}, id="connected first"),
-        pytest.param({"in_flight": 9}, {"connected": False}, id="even when busier"),
-        pytest.param({"in_flight": 1, "relayed": True, "rtt_us": 9 * STEP}, {"in_flight": 2}, id="less busy first"),
-        pytest.param({"rtt_us": 9 * STEP}, {"relayed": True}, id="direct first"),
-        pytest.param({"rtt_us": STEP - 1}, {"rtt_us": STEP}, id="nearer first"),
+        pytest.param({}, {"in_flight": 1}, id="idle"),
+        pytest.param({"first_s": 0.1}, {}, id="sooner"),
+        pytest.param({"token_s": 0.01}, {}, id="faster"),
+        pytest.param({"first_s": 0.6, "token_s": 0.01}, {}, id="faster counts more than sooner"),
+        pytest.param({"in_flight": 1, "first_s": 0.1, "token_s": 0.005}, {}, id="fast and busy before slow and idle"),
+        pytest.param({"in_flight": 1}, {"failing": 1.0}, id="busy before failing"),
+        pytest.param({}, {"relayed": True}, id="direct"),
+        pytest.param({"relayed": True}, {"in_flight": 1}, id="idle behind a relay before busy"),
+        pytest.param({"rtt_us": STEP - 1}, {"rtt_us": STEP}, id="nearer"),
         pytest.param({"rtt_us": STEP}, {"rtt_us": None}, id="measured and near before unknown"),
         pytest.param({"rtt_us": None}, {"rtt_us": defaults.RTT_UNKNOWN_US + STEP}, id="unknown before far"),
     ],
 )
-def test_better_comes_first(better: dict[str, Any], worse: dict[str, Any]) -> None:
-    good, bad = _candidate("good", **better), _candidate("bad", **worse)
-    # A tiebreak that favours the bad one must not matter.
-    assert order([bad, good], count().__next__) == [good, bad]
-    assert order([good, bad], iter([1.0, 0.0]).__next__) == [good, bad]
+def test_what_is_better_costs_less(better: dict[str, Any], worse: dict[str, Any]) -> None:
+    assert cost(Facts(**{**USUAL, **better})) < cost(Facts(**{**USUAL, **worse}))
 
 
-def test_equals_share_by_tiebreak() -> None:
-    first, second = _candidate("first", rtt_us=STEP - 1), _candidate("second", rtt_us=0)
-    assert order([first, second], iter([0.0, 1.0]).__next__) == [first, second]
-    assert order([first, second], iter([1.0, 0.0]).__next__) == [second, first]
+def test_differences_below_a_step_of_the_way_are_noise() -> None:
+    assert cost(Facts(**{**USUAL, "rtt_us": 1})) == cost(Facts(**{**USUAL, "rtt_us": STEP - 1}))
 
 
-def test_nobody_is_left_out() -> None:
-    many = [_candidate(str(number), in_flight=number % 7) for number in range(100)]
-    assert sorted(order(many, lambda: 0.0), key=lambda each: int(each.peer)) == many
+def test_what_is_twice_as_fast_may_have_twice_the_work() -> None:
+    fast = Facts(in_flight=3, first_s=0.25, token_s=0.01, rtt_us=0)
+    assert cost(fast) == pytest.approx(cost(Facts(in_flight=1, first_s=0.5, token_s=0.02, rtt_us=0)))

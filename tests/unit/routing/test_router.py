@@ -16,7 +16,7 @@ from aicn.p2p.host import Connection, Direction, Stream
 from aicn.p2p.pipe import stream_pair
 from aicn.peers import Directory
 from aicn.peers.records import Heartbeat, NodeFlags, Offer
-from aicn.routing import Ask, CandidateSource, Reservations, Router, Selector, StreamedBody
+from aicn.routing import Ask, Reservations, Router, Selector, StreamedBody
 from aicn.wire.http_frames import RequestParser
 
 PROJECT, MODEL = ProjectName("P"), ModelName("m")
@@ -62,7 +62,7 @@ class Peers:
             offer = Offer(PROJECT, MODEL, InstanceId(""), kind, 0)
             directory.apply(Heartbeat(peer, NodeFlags.HAS_MODELS, (offer,)))
         reservations = Reservations()
-        yield Router(Selector(CandidateSource(directory, _connection, reservations, OWN)), reservations, self.open)
+        yield Router(Selector(directory, _connection, reservations, OWN), reservations, self.open)
         await asyncio.gather(*self._tasks)
 
 

@@ -1,0 +1,57 @@
+"""When an instance that fails is left alone, and when it is tried again: (state, event, now) -> state, pure.
+
+Closed: it is asked. After some failures in a row it is open: not asked, for a pause that grows with each failure. When
+the pause is over it is half open: one request tries it, and the others wait for what becomes of that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from aicn import defaults
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """What is known of an instance that has failed."""
+
+    failures: int = 0
+    """In a row."""
+    until_s: float = float("-inf")
+    """Until when it is not asked."""
+    trial_until_s: float = float("-inf")
+    """Until when a request that tries it may still tell; who is cancelled never does."""
+
+
+CLOSED = Breaker()
+
+
+def allows(breaker: Breaker, now_s: float) -> bool:
+    """Return whether one more request may be sent."""
+    return now_s >= breaker.until_s and now_s >= breaker.trial_until_s
+
+
+def is_open(breaker: Breaker) -> bool:
+    """Return whether so much has failed that only a request on trial may be sent."""
+    return breaker.failures >= defaults.BREAKER_FAILURES
+
+
+def asked(breaker: Breaker, now_s: float) -> Breaker:
+    """A request was sent."""
+    return replace(breaker, trial_until_s=now_s + defaults.BREAKER_TRIAL_S) if is_open(breaker) else breaker
+
+
+def failed(breaker: Breaker, now_s: float) -> Breaker:
+    """A request failed in a way that is the instance's fault."""
+    failures = breaker.failures + 1
+    over = failures - defaults.BREAKER_FAILURES
+    if over < 0:
+        return Breaker(failures)
+    # The exponent is bounded too: a machine that is off for a week must not make a number that no float can hold.
+    pause_s = min(defaults.BREAKER_PAUSE_MAX_S, defaults.BREAKER_PAUSE_S * 2 ** min(over, 16))
+    return Breaker(failures, now_s + pause_s)
+
+
+def busy(breaker: Breaker, now_s: float) -> Breaker:
+    """A request was refused for want of room: no failure, but the next one would be refused too."""
+    return replace(breaker, until_s=max(breaker.until_s, now_s + defaults.BREAKER_BUSY_S), trial_until_s=float("-inf"))

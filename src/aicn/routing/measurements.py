@@ -1,0 +1,112 @@
+"""How fast and how reliable each instance was: moving averages that trust slowly and lose trust fast."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from aicn import defaults
+from aicn.ids import ModelName, ProjectName
+from aicn.routing.reservations import Instance
+
+_LOSE: Final = 0.5
+"""Weight of a value that is worse than the average."""
+
+_TRUST: Final = 0.15
+"""Weight of one that is better."""
+
+_COMMON: Final = 0.05
+"""Weight of each value in what all instances of a model have in common."""
+
+
+@dataclass(slots=True)
+class Measured:
+    """What was measured of one instance, or of all of a model; times in seconds."""
+
+    first_s: float
+    """To the first content."""
+    token_s: float
+    """For each token after it."""
+    failing: float = 0.0
+    """Share of recent requests that failed, 0 to 1."""
+    at_s: float = 0.0
+    """When it was measured last."""
+
+
+class Measurements:
+    """Averages by instance, the least recently measured forgotten when there are too many."""
+
+    def __init__(self, max_instances: int = defaults.MEASURED_MAX_INSTANCES) -> None:
+        """Know nothing yet."""
+        self._max = max_instances
+        self._instances: OrderedDict[Instance, Measured] = OrderedDict()
+        self._models: OrderedDict[tuple[ProjectName, ModelName], Measured] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many instances are remembered."""
+        return len(self._instances)
+
+    def of(self, instance: Instance, now_s: float) -> Measured:
+        """Return what is to be expected of `instance`.
+
+        What is new is taken for somewhat better than the others, so that it gets work at once; what was measured long
+        ago turns into that again, so that it gets another chance.
+        """
+        common = self._models.get((instance[1], instance[2]))
+        first_s = (common.first_s if common else defaults.FIRST_CONTENT_GUESS_S) * defaults.NEWCOMER_BONUS
+        token_s = (common.token_s if common else defaults.TOKEN_GUESS_S) * defaults.NEWCOMER_BONUS
+        known = self._instances.get(instance)
+        if known is None:
+            return Measured(first_s, token_s)
+        left = math.exp((known.at_s - now_s) / defaults.MEASURED_FADES_S)
+        return Measured(
+            first_s + (known.first_s - first_s) * left,
+            token_s + (known.token_s - token_s) * left,
+            known.failing * left,
+        )
+
+    def first_content_s(self, instance: Instance) -> float | None:
+        """Return the usual time to the first content of `instance`, None if it was never asked."""
+        known = self._instances.get(instance)
+        return None if known is None else known.first_s
+
+    def answered(self, instance: Instance, first_s: float | None, token_s: float | None, now_s: float) -> None:
+        """Take in a request that went well; None: could not be measured."""
+        known = self._entry(instance, now_s)
+        common = self._model(instance)
+        if first_s is not None:
+            known.first_s = _moved(known.first_s, first_s)
+            common.first_s += _COMMON * (first_s - common.first_s)
+        if token_s is not None:
+            known.token_s = _moved(known.token_s, token_s)
+            common.token_s += _COMMON * (token_s - common.token_s)
+        known.failing *= 1 - _TRUST
+
+    def failed(self, instance: Instance, now_s: float) -> None:
+        """Take in a request that failed."""
+        known = self._entry(instance, now_s)
+        known.failing += _LOSE * (1 - known.failing)
+
+    def _entry(self, instance: Instance, now_s: float) -> Measured:
+        known = self.of(instance, now_s)
+        known.at_s = now_s
+        self._instances[instance] = known
+        self._instances.move_to_end(instance)
+        if len(self._instances) > self._max:
+            self._instances.popitem(last=False)
+        return known
+
+    def _model(self, instance: Instance) -> Measured:
+        name = (instance[1], instance[2])
+        common = self._models.get(name)
+        if common is None:
+            common = self._models[name] = Measured(defaults.FIRST_CONTENT_GUESS_S, defaults.TOKEN_GUESS_S)
+            if len(self._models) > self._max:
+                self._models.popitem(last=False)
+        return common
+
+
+def _moved(old: float, new: float) -> float:
+    return old + (_LOSE if new > old else _TRUST) * (new - old)

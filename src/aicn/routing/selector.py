@@ -1,0 +1,291 @@
+"""Which instance a request goes to: the better one of two that chance has drawn.
+
+Two choices share work nearly as evenly as a look at all of them would, without the herd: many Inputs that all see the
+same idle instance do not all run there. And no instance, whatever it says of itself, is in more than twice its share of
+the pairs. Source: M. Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Container
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from aicn import defaults
+from aicn.clock import Clock, SystemClock
+from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
+from aicn.p2p.host import Connection
+from aicn.peers import Directory
+from aicn.routing import breaker
+from aicn.routing.breaker import CLOSED, Breaker
+from aicn.routing.candidates import Candidate
+from aicn.routing.measurements import Measurements
+from aicn.routing.policy import Facts, cost
+from aicn.routing.pools import Place, Pool, Pools
+from aicn.routing.reservations import Instance, Reservations
+from aicn.routing.sessions import Sessions
+
+_PAIR: Final = 2
+_HALF: Final = 0.5
+
+
+class Wanted(NamedTuple):
+    """What a candidate must be."""
+
+    project: ProjectName
+    model: ModelName
+    kind: ModelKind
+    protocol: str | None = None
+    """That its node must speak; None: whatever it speaks."""
+    session: str | None = None
+    """The conversation that the request belongs to."""
+
+
+class SampleOutcome(Enum):
+    """How an attempt went, as far as its instance is to blame."""
+
+    GOOD = auto()
+    """It answered."""
+    FAILED = auto()
+    """It could not be reached, broke off, was silent, or its server failed."""
+    BUSY = auto()
+    """It said that it had no room."""
+
+
+class Sample(NamedTuple):
+    """What is told of one attempt; times in seconds, None where they could not be measured."""
+
+    outcome: SampleOutcome
+    first_content_s: float | None = None
+    tokens: int = 0
+    """Of the answer, about."""
+    content_s: float | None = None
+    """From the first content to the end."""
+
+
+class Selector:
+    """Chooses candidates, and learns from what became of them. Use from one event loop."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        connection: Callable[[PeerId], Connection | None],
+        reservations: Reservations,
+        own_id: PeerId,
+        *,
+        speaks: Callable[[PeerId, str], bool | None] = lambda _, __: None,
+        clock: Clock | None = None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Choose among what `directory` knows.
+
+        Args:
+            directory: who serves what.
+            connection: how a peer is connected now.
+            reservations: the requests of this node that are under way.
+            own_id: this node, which needs no connection.
+            speaks: whether a peer speaks a protocol; None: it has not said yet.
+            clock: for ages and pauses.
+            draw: returns a number from 0 to below 1, by chance.
+        """
+        self._connection = connection
+        self._speaks = speaks
+        self._reservations = reservations
+        self._own_id = own_id
+        self._clock = clock or SystemClock()
+        self._draw = draw
+        self._pools = Pools(directory, lambda peer: peer == own_id or connection(peer) is not None)
+        self._measured = Measurements()
+        self._sessions = Sessions()
+        self._breakers: OrderedDict[Instance, Breaker] = OrderedDict()
+
+    def network_changed(self) -> None:
+        """A connection came or went."""
+        self._pools.network_changed()
+
+    def choose(self, wanted: Wanted, tried: Container[Instance]) -> Candidate | None:
+        """Return who is to be asked next, None if nobody is left.
+
+        Who is connected comes before who must be dialled first, which takes seconds and may fail; who has failed lately
+        is asked only when nobody else is left, since that may still be better than no answer.
+
+        Args:
+            wanted: what is asked for.
+            tried: who has been asked already for this request.
+
+        Raises:
+            WrongKind: every instance does something else.
+        """
+        pool = self._pools.of(wanted.project, wanted.model, wanted.kind)
+        if pool is None:
+            return None
+        now_s = self._clock.monotonic()
+        chosen = self._of_session(pool, wanted, tried, now_s)
+        for tier in (pool.connected, pool.others):
+            if chosen is None and tier:
+                chosen = self._better_of_two(tier, pool, wanted, tried, now_s)
+        if chosen is None:
+            chosen = self._least_bad(pool, wanted, tried)
+        if chosen is None:
+            return None
+        instance = _instance(wanted, chosen)
+        state = self._breakers.get(instance)
+        if state is not None:
+            self._breakers[instance] = breaker.asked(state, now_s)
+        if wanted.session:
+            self._sessions.set((wanted.project, wanted.model, wanted.session), instance, now_s)
+        return self._candidate(pool, instance)
+
+    def report(self, instance: Instance, sample: Sample) -> None:
+        """Learn how an attempt at `instance` went. One that the client gave up need not be reported."""
+        now_s = self._clock.monotonic()
+        match sample.outcome:
+            case SampleOutcome.GOOD:
+                self._breakers.pop(instance, None)
+                token_s = sample.content_s / sample.tokens if sample.content_s is not None and sample.tokens else None
+                self._measured.answered(instance, sample.first_content_s, token_s, now_s)
+            case SampleOutcome.FAILED:
+                self._measured.failed(instance, now_s)
+                self._set_breaker(instance, breaker.failed(self._breakers.get(instance, CLOSED), now_s))
+            case SampleOutcome.BUSY:
+                self._set_breaker(instance, breaker.busy(self._breakers.get(instance, CLOSED), now_s))
+
+    def usual_first_content_s(self, instance: Instance) -> float | None:
+        """Return the usual time to the first content of `instance`, None if it was never asked."""
+        return self._measured.first_content_s(instance)
+
+    def open_breakers(self) -> int:
+        """Return how many instances are left alone because they have failed."""
+        return sum(breaker.is_open(state) for state in self._breakers.values())
+
+    def _set_breaker(self, instance: Instance, state: Breaker) -> None:
+        self._breakers[instance] = state
+        self._breakers.move_to_end(instance)
+        if len(self._breakers) > defaults.MEASURED_MAX_INSTANCES:
+            self._breakers.popitem(last=False)
+
+    def _of_session(self, pool: Pool, wanted: Wanted, tried: Container[Instance], now_s: float) -> Place | None:
+        """Return who answered this conversation last, while that is good enough."""
+        if not wanted.session:
+            return None
+        last = self._sessions.of((wanted.project, wanted.model, wanted.session), now_s)
+        if last is None:
+            return None
+        place = last[0], last[3]
+        offered = any(offer.cid == place[1] for _, offer in pool.instances.of(place[0]))
+        if not offered or not self._is_connected(place[0]) or not self._may_be_asked(last, wanted, tried, now_s):
+            return None
+        other = self._better_of_two(pool.connected, pool, wanted, tried, now_s)
+        if other is None:
+            return place
+        limit = defaults.SESSION_COST_FACTOR * self._cost(pool, _instance(wanted, other), now_s)
+        return place if self._cost(pool, last, now_s) <= limit else other
+
+    def _better_of_two(
+        self, tier: list[Place], pool: Pool, wanted: Wanted, tried: Container[Instance], now_s: float
+    ) -> Place | None:
+        pair = self._pair(tier, wanted, tried, now_s)
+        if len(pair) < _PAIR:
+            return pair[0] if pair else None
+        one, other = pair
+        difference = self._cost(pool, _instance(wanted, one), now_s) - self._cost(pool, _instance(wanted, other), now_s)
+        if not difference:
+            return one if self._draw() < _HALF else other
+        return other if difference > 0 else one
+
+    def _pair(self, tier: list[Place], wanted: Wanted, tried: Container[Instance], now_s: float) -> list[Place]:
+        """Return two instances that may be asked, by chance; fewer if there are not as many within reach."""
+        size = len(tier)
+        seen: set[int] = set()
+        found: list[Place] = []
+        for _ in range(defaults.CHOOSE_DRAWS):
+            index = int(self._draw() * size)
+            if index in seen:
+                continue
+            seen.add(index)
+            if self._may_be_asked(_instance(wanted, tier[index]), wanted, tried, now_s):
+                found.append(tier[index])
+                if len(found) == _PAIR:
+                    return found
+        start = int(self._draw() * size)
+        for step in range(min(size, defaults.CHOOSE_SCAN)):
+            index = (start + step) % size
+            if index not in seen and self._may_be_asked(_instance(wanted, tier[index]), wanted, tried, now_s):
+                found.append(tier[index])
+                if len(found) == _PAIR:
+                    break
+        return found
+
+    def _may_be_asked(self, instance: Instance, wanted: Wanted, tried: Container[Instance], now_s: float) -> bool:
+        if instance in tried:
+            return False
+        state = self._breakers.get(instance)
+        if state is not None and not breaker.allows(state, now_s):
+            return False
+        return self._can_be_asked(instance[0], wanted)
+
+    def _can_be_asked(self, peer: PeerId, wanted: Wanted) -> bool:
+        if peer == self._own_id:
+            return True
+        if wanted.protocol and self._speaks(peer, wanted.protocol) is False:
+            return False
+        # Only a node of the reference has this limit; what it speaks is asked for only when the limit is near.
+        return (
+            self._reservations.at_peer(peer) < defaults.REFERENCE_STREAMS_MAX
+            or self._speaks(peer, defaults.INFERENCE_PROTOCOL) is not False
+        )
+
+    def _least_bad(self, pool: Pool, wanted: Wanted, tried: Container[Instance]) -> Place | None:
+        """Return whoever can be asked at all and whose pause ends first, among some drawn by chance."""
+        best: tuple[float, Place] | None = None
+        for tier in (pool.connected, pool.others):
+            size = len(tier)
+            start = int(self._draw() * size)
+            for step in range(min(size, defaults.CHOOSE_SCAN)):
+                place = tier[(start + step) % size]
+                instance = _instance(wanted, place)
+                if instance in tried or not self._can_be_asked(place[0], wanted):
+                    continue
+                until_s = self._breakers.get(instance, CLOSED).until_s
+                if best is None or until_s < best[0]:
+                    best = until_s, place
+        return None if best is None else best[1]
+
+    def _is_connected(self, peer: PeerId) -> bool:
+        return peer == self._own_id or self._connection(peer) is not None
+
+    def _in_flight(self, pool: Pool, instance: Instance) -> int:
+        reported = next((offer.in_flight for _, offer in pool.instances.of(instance[0]) if offer.cid == instance[3]), 0)
+        return max(reported, self._reservations.count(instance))
+
+    def _cost(self, pool: Pool, instance: Instance, now_s: float) -> float:
+        measured = self._measured.of(instance, now_s)
+        own = instance[0] == self._own_id
+        connection = None if own else self._connection(instance[0])
+        return cost(
+            Facts(
+                self._in_flight(pool, instance),
+                measured.first_s,
+                measured.token_s,
+                measured.failing,
+                connection is not None and connection.relayed,
+                0 if own else connection.rtt_us if connection is not None else None,
+            )
+        )
+
+    def _candidate(self, pool: Pool, instance: Instance) -> Candidate:
+        peer, _, _, cid = instance
+        in_flight = self._in_flight(pool, instance)
+        if peer == self._own_id:
+            return Candidate(peer, cid, in_flight, connected=True, relayed=False, rtt_us=0)
+        connection = self._connection(peer)
+        if connection is None:
+            return Candidate(peer, cid, in_flight, connected=False, relayed=False, rtt_us=None)
+        return Candidate(peer, cid, in_flight, connected=True, relayed=connection.relayed, rtt_us=connection.rtt_us)
+
+
+def _instance(wanted: Wanted, place: Place) -> Instance:
+    peer, cid = place
+    return peer, wanted.project, wanted.model, InstanceId(cid)

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aicn import defaults
+from aicn.clock import ManualClock
+from aicn.errors import WrongKind
+from aicn.ids import InstanceId, ModelKind, ModelName, Multiaddr, PeerId, ProjectName
+from aicn.p2p.host import Connection, Direction
+from aicn.peers import Directory, Heartbeat, NodeFlags, Offer
+from aicn.routing import Candidate, Reservations, Sample, SampleOutcome, Selector, Wanted
+
+PROJECT, MODEL = ProjectName("P"), ModelName("m")
+WANTED = Wanted(PROJECT, MODEL, ModelKind.CHAT)
+OWN = PeerId("own")
+GOOD = Sample(SampleOutcome.GOOD, 0.1, 100, 1.0)
+FAILED = Sample(SampleOutcome.FAILED)
+BUSY = Sample(SampleOutcome.BUSY)
+
+
+class Network:
+    """A directory, who is connected in it, and a selector with reproducible chance."""
+
+    def __init__(self, *peers: str, seed: int = 1) -> None:
+        self.clock = ManualClock()
+        self.directory = Directory(self.clock)
+        self.connected: dict[PeerId, Connection] = {}
+        self.spoken: dict[PeerId, set[str]] = {}
+        self.reservations = Reservations()
+        self.selector = Selector(
+            self.directory,
+            self.connected.get,
+            self.reservations,
+            OWN,
+            speaks=lambda peer, protocol: protocol in self.spoken[peer] if peer in self.spoken else None,
+            clock=self.clock,
+            draw=random.Random(seed).random,  # noqa: S311
+        )
+        for peer in peers:
+            self.add(peer)
+
+    def add(self, peer: str, *, connected: bool = True, relayed: bool = False, **offer: Any) -> None:
+        name = PeerId(peer)
+        told: dict[str, Any] = {"cid": InstanceId(""), "kind": ModelKind.CHAT, "in_flight": 0} | offer
+        self.directory.apply(Heartbeat(name, NodeFlags.HAS_MODELS, (Offer(PROJECT, MODEL, **told),)))
+        if connected and name != OWN:
+            self.connected[name] = Connection(
+                name, Multiaddr("/ip4/127.0.0.1"), Direction.INBOUND, relayed=relayed, rtt_us=1_000, conn_id=peer
+            )
+        self.selector.network_changed()
+
+    def choose(self, tried: Any = (), wanted: Wanted = WANTED) -> Candidate | None:
+        return self.selector.choose(wanted, tried)
+
+    def chosen(self, times: int = 400, wanted: Wanted = WANTED) -> Counter[str]:
+        return Counter(found.peer for _ in range(times) if (found := self.choose(wanted=wanted)) is not None)
+
+    def report(self, peer: str, sample: Sample, times: int = 1) -> None:
+        for _ in range(times):
+            self.selector.report((PeerId(peer), PROJECT, MODEL, InstanceId("")), sample)
+
+
+def test_nobody_serves_it() -> None:
+    assert Network().choose() is None
+
+
+def test_whoever_does_something_else_is_not_asked() -> None:
+    network = Network()
+    network.add("draws", kind=ModelKind.IMAGE_GENERATION)
+    with pytest.raises(WrongKind, match="does image generation"):
+        network.choose()
+    network.add("chats")
+    assert set(network.chosen()) == {"chats"}
+
+
+def test_equals_share_the_work() -> None:
+    chosen = Network(*"abcd").chosen(4_000)
+    assert all(800 < count < 1_200 for count in chosen.values())
+    assert len(chosen) == 4
+
+
+def test_the_one_with_less_work_is_chosen() -> None:
+    network = Network("idle")
+    network.add("busy", in_flight=3)
+    assert set(network.chosen()) == {"idle"}
+
+
+def test_own_requests_count_where_a_node_says_less() -> None:
+    network = Network("a", "b")
+    with network.reservations.reserve((PeerId("a"), PROJECT, MODEL, InstanceId(""))):
+        assert set(network.chosen()) == {"b"}
+        candidate = network.choose({(PeerId("b"), PROJECT, MODEL, InstanceId(""))})
+        assert candidate is not None
+        assert (candidate.peer, candidate.in_flight) == ("a", 1)
+
+
+def test_the_faster_one_is_chosen_and_news_of_a_heartbeat_count_at_once() -> None:
+    network = Network("fast", "slow")
+    network.report("fast", GOOD, 20)
+    network.report("slow", GOOD._replace(first_content_s=1.0), 20)
+    assert set(network.chosen()) == {"fast"}
+    network.add("fast", in_flight=9)
+    assert set(network.chosen()) == {"slow"}
+
+
+def test_who_is_connected_comes_first() -> None:
+    network = Network()
+    network.add("far", connected=False)
+    network.add("here", in_flight=50)
+    assert set(network.chosen()) == {"here"}
+    del network.connected[PeerId("here")]
+    network.selector.network_changed()
+    assert set(network.chosen()) == {"far"}, "the less busy of two that must be dialled"
+
+
+def test_this_node_itself_needs_no_connection() -> None:
+    network = Network()
+    network.add(OWN)
+    found = network.choose()
+    assert found is not None
+    assert (found.peer, found.connected, found.rtt_us) == (OWN, True, 0)
+
+
+def test_none_is_asked_twice() -> None:
+    network = Network(*"abc")
+    network.add("d", connected=False)
+    tried: set[Any] = set()
+    while (found := network.choose(tried)) is not None:
+        instance = (found.peer, PROJECT, MODEL, found.cid)
+        assert instance not in tried
+        tried.add(instance)
+    assert {peer for peer, *_ in tried} == set("abcd")
+
+
+def test_who_fails_is_left_alone_and_tried_again_by_one_request() -> None:
+    network = Network("good", "bad")
+    network.report("bad", FAILED, defaults.BREAKER_FAILURES)
+    assert network.selector.open_breakers() == 1
+    assert set(network.chosen()) == {"good"}
+    network.clock.advance(defaults.BREAKER_PAUSE_S)
+    network.add("good", in_flight=1_000)
+    assert network.chosen(2_000)["bad"] == 1, "one request tries it"
+    network.report("bad", GOOD)
+    assert network.selector.open_breakers() == 0
+    assert network.chosen()["bad"] > 100
+
+
+def test_who_fails_is_asked_when_nobody_else_is_left() -> None:
+    network = Network("bad", "worse")
+    network.report("worse", FAILED, 9)
+    network.report("bad", FAILED, defaults.BREAKER_FAILURES)
+    assert network.chosen(1) == {"bad": 1}
+
+
+def test_who_has_no_room_is_passed_over_for_a_moment() -> None:
+    network = Network("a", "b")
+    network.report("a", BUSY)
+    assert set(network.chosen()) == {"b"}
+    network.clock.advance(defaults.BREAKER_BUSY_S)
+    assert set(network.chosen()) == {"a", "b"}
+
+
+def test_who_does_not_speak_the_protocol_is_not_asked() -> None:
+    network = Network("old", "new", "unknown")
+    network.spoken = {PeerId("old"): {"/a"}, PeerId("new"): {"/a", "/b"}}
+    assert set(network.chosen(wanted=WANTED._replace(protocol="/b"))) == {"new", "unknown"}
+    assert set(network.chosen(wanted=WANTED._replace(protocol="/a"))) == {"old", "new", "unknown"}
+
+
+def test_a_node_of_the_reference_gets_no_more_than_it_takes() -> None:
+    network = Network("old")
+    network.spoken = {PeerId("old"): {defaults.CHAT_PROXY_PROTOCOL}}
+    network.add("new", in_flight=1_000)
+    elsewhere = (PeerId("old"), PROJECT, ModelName("other"), InstanceId(""))
+    held = [network.reservations.reserve(elsewhere) for _ in range(defaults.REFERENCE_STREAMS_MAX)]
+    for each in held[:-1]:
+        each.__enter__()
+    assert set(network.chosen()) == {"old"}
+    with held[-1]:
+        assert set(network.chosen()) == {"new"}
+    for each in held[:-1]:
+        each.__exit__(None, None, None)
+
+
+def test_a_conversation_stays_where_it_is_while_that_is_good() -> None:
+    network = Network(*"abcdefgh")
+    conversation = WANTED._replace(session="s")
+    (first,) = network.chosen(1, conversation)
+    assert set(network.chosen(wanted=conversation)) == {first}
+    assert len(network.chosen()) == 8
+    network.add(first, in_flight=20)
+    assert first not in network.chosen(1, conversation)
+
+
+def test_a_conversation_goes_on_elsewhere_when_its_node_fails_or_goes() -> None:
+    network = Network(*"abc")
+    conversation = WANTED._replace(session="s")
+    (first,) = network.chosen(1, conversation)
+    network.report(first, FAILED, defaults.BREAKER_FAILURES)
+    (second,) = network.chosen(1, conversation)
+    assert second != first
+    network.directory.forget(PeerId(second))
+    (third,) = network.chosen(1, conversation)
+    assert third not in {first, second}
+    network.clock.advance(defaults.SESSION_REST_S / 4)
+    network.add("d")
+    network.clock.advance(defaults.SESSION_REST_S)
+    network.add("d")
+    assert set(network.chosen(wanted=conversation)) == {"d"}, "all others were not heard for too long"
+
+
+def test_few_that_can_be_asked_are_found_among_many() -> None:
+    network = Network()
+    for number in range(200):
+        network.add(f"dead{number}")
+        network.report(f"dead{number}", FAILED, defaults.BREAKER_FAILURES)
+    network.add("alive")
+    network.add("well")
+    assert set(network.chosen(50)) == {"alive", "well"}
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abcde"),
+            st.sampled_from(["hear", "forget", "connect", "part", "good", "failed", "busy", "wait", "choose"]),
+        ),
+        max_size=60,
+    )
+)
+def test_whatever_happens_whoever_is_chosen_serves_it_and_was_not_tried(events: list[tuple[str, str]]) -> None:
+    network = Network()
+    tried = {(PeerId("a"), PROJECT, MODEL, InstanceId(""))}
+    for peer, event in events:
+        match event:
+            case "hear":
+                network.add(peer, connected=False)
+            case "connect":
+                network.add(peer)
+            case "forget":
+                network.directory.forget(PeerId(peer))
+            case "part":
+                network.connected.pop(PeerId(peer), None)
+                network.selector.network_changed()
+            case "wait":
+                network.clock.advance(61.0)
+            case "choose":
+                found = network.choose(tried)
+                serving = {record.peer for record, _ in network.directory.serving(PROJECT, MODEL)}
+                left = serving - {"a"}
+                assert (found is None) == (not left)
+                if found is not None:
+                    assert found.peer in left
+                    assert found.connected == (found.peer in network.connected)
+            case _:
+                network.report(peer, {"good": GOOD, "failed": FAILED, "busy": BUSY}[event])
