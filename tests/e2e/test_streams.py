@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import openai
 import pytest
 import pytest_asyncio
 
@@ -207,3 +208,22 @@ async def test_a_break_is_told_where_no_other_worker_goes_on(network: Network) -
     assert DONE not in body
     assert body.startswith(ROLE + b"".join(WORDS))
     assert b"without [DONE]" in body
+
+
+async def test_the_official_sdk_sees_one_stream(network: Network) -> None:
+    """Comments before the first word, a break, comments before the next: of all that the SDK shows nothing."""
+    slow = Plan(first_byte_ms=SLOW_MS / 3, chunks=REST.chunks)
+    network.plan(slow, Plan(first_byte_ms=SLOW_MS / 3, chunks=(ROLE, *WORDS)))
+    base_url = f"{network.asked.api.removesuffix('/api/v0')}/v1"
+    async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
+        stream = await client.chat.completions.create(
+            model=MODEL,
+            messages=[{"role": "user", "content": "hi"}],
+            stream=True,
+            extra_headers={"x-aicn-continue": "1"},
+        )
+        chunks = [chunk async for chunk in stream]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Grüße 👋 an 日本 and more"
+    assert {chunk.id for chunk in chunks} == {"chatcmpl-1"}
+    assert [chunk.choices[0].finish_reason for chunk in chunks][-1] == "stop"
+    assert sum(len(server.seen) for server in network.servers) == 2
