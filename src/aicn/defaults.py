@@ -559,6 +559,9 @@ SESSION_MAX_CHARS: Final = 256
 SPOOL_READ_BYTES: Final = 262_144
 """One read of a form that was put on the disk: large enough that the change of threads does not count."""
 
+FORM_BEGINNING_BYTES: Final = 65_536
+"""Of a form in which a Worker waits for the model's name before it sends the head on: SDKs write small fields first."""
+
 # --- choosing among instances ------------------------------------------------------------------------------
 
 BREAKER_FAILURES: Final = 3
@@ -620,3 +623,23 @@ POOLS_MAX: Final = 1_024
 
 REFERENCE_STREAMS_MAX: Final = 60
 """Requests under way at a node of the reference: it takes 64 streams of a protocol from a peer and resets the rest."""
+
+# --- keys and limits ---------------------------------------------------------------------------------------
+
+KEYS_MAX: Final = 100_000
+"""API keys of a node, some 500 bytes each in memory."""
+
+KEYS_POLL_S: Final = 1.0
+"""How often a node looks whether another process has changed its keys: a revoked key works for so long."""
+
+KEY_MAX_CHARS: Final = 256
+"""Longest key that is looked at; ours have 51 characters."""
+
+LEDGER_WRITE_DELAY_S: Final = 1.0
+"""Time in which what was used gathers before it is written: what a node that is killed forgets."""
+
+LEDGER_PENDING_MAX: Final = 10_000
+"""Sums by key, model and node that may wait while the disk does not take them."""
+
+TOKEN_CHARS: Final = 4
+"""Bytes of a request per token of its question, for the guess that is made before it is answered."""

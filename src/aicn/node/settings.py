@@ -73,7 +73,8 @@ def configured_models(config: Config) -> tuple[Model, ...]:
     for project in config.ai_projects:
         for entry in project.models:
             try:
-                models.append(Model.of(project.project, entry.model, entry.api, entry.type, entry.cid))
+                made = Model.of(project.project, entry.model, entry.api, entry.type, entry.cid, entry.server_model)
+                models.append(made)
             except InvalidModel as error:
                 _log.warning("model %r of project %r is not served: %s", entry.model, project.project, error)
     return tuple(models)

@@ -29,6 +29,8 @@ class Model:
     kind: ModelKind = ModelKind.CHAT
     cid: InstanceId = ANY_INSTANCE
     """Tells apart instances of one model, e.g. one per GPU; may be empty."""
+    server_model: str = ""
+    """What the model server calls it; empty: whatever the request says, which is `model` under `/v1`."""
 
     @property
     def key(self) -> ModelKey:
@@ -36,7 +38,7 @@ class Model:
         return self.project, self.model, self.cid
 
     @classmethod
-    def of(cls, project: str, model: str, api: str, kind: int, cid: str) -> Model:
+    def of(cls, project: str, model: str, api: str, kind: int, cid: str, server_model: str = "") -> Model:
         """Build a model from values as a configuration or a request carries them.
 
         Raises:
@@ -47,7 +49,7 @@ class Model:
         except ValueError:
             kinds = ", ".join(f"{each.value} {each.name.lower().replace('_', ' ')}" for each in ModelKind)
             raise InvalidModel(f"model type {kind} is unknown; use one of {kinds}") from None
-        return cls(ProjectName(project), ModelName(model), api, known, InstanceId(cid))
+        return cls(ProjectName(project), ModelName(model), api, known, InstanceId(cid), server_model)
 
 
 def check_project(project: str) -> None:
@@ -70,6 +72,8 @@ def check_model(model: Model, is_own: Callable[[IpAddress], bool]) -> None:
     _check_name("model name", model.model)
     if (fault := name_fault(model.cid, defaults.NAME_MAX_BYTES)) is not None:
         raise InvalidModel(f"model cid {fault}; register the instance under another one")
+    if (fault := name_fault(model.server_model, defaults.NAME_MAX_BYTES)) is not None:
+        raise InvalidModel(f"the model server's own name of model {model.model!r} {fault}; register another one")
     check_model_url(model.api, is_own=is_own)
 
 

@@ -12,6 +12,7 @@ from aicn.errors import AicnError, BackendRefused, MalformedMessage, MessageTooL
 from aicn.ids import ModelKind, PeerId
 from aicn.registry import ModelRegistry
 from aicn.telemetry import NoObserver, Observer, Occasion, Outcome, Side, Use, outcome_of
+from aicn.wire.json_members import with_text_member
 from aicn.wire.messages import (
     ChatCompletionRequest,
     ChatCompletionResponse,
@@ -76,6 +77,8 @@ class GossipModels:
         use = self._observer.begin(Occasion(Side.WORKER, endpoint, model.project, model.model, model.cid, None, caller))
         if self._observer.wants_body:
             use.body(body)
+        if model.server_model:
+            body = with_text_member(body, "model", model.server_model)
         outcome, status = Outcome.INTERNAL, None
         try:
             with self._registry.in_flight.reserve(model):

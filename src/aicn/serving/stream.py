@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,6 +27,7 @@ from aicn.errors import (
     MalformedFrame,
     ModelNotFound,
     NetworkTimeout,
+    Overloaded,
     RegistryError,
     StreamReset,
     TruncatedFrame,
@@ -35,6 +37,7 @@ from aicn.ids import fits
 from aicn.p2p.host import Stream
 from aicn.p2p.inbound_exchange import InboundExchange
 from aicn.registry import Model, ModelRegistry
+from aicn.serving.renaming import Body, Renamer
 from aicn.telemetry import NoObserver, Observer, Occasion, Outcome, Side, Use, outcome_of
 from aicn.tripwire import Tripwire
 from aicn.wire.http_frames import (
@@ -64,6 +67,7 @@ _STATUS: tuple[tuple[type[AicnError], int], ...] = (
     (RegistryError, 400),
     (MalformedFrame, 400),
     (NetworkTimeout, 408),
+    (Overloaded, 503),
     (BackendUnreachable, 503),
     (BackendTimeout, 504),
     (BackendError, 502),
@@ -94,6 +98,7 @@ class ChatProxyServer:
         self._registry = registry
         self._backends = backends
         self._accepting = accepting
+        self._renamer = Renamer()
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -132,7 +137,7 @@ class ChatProxyServer:
             # A peer that is not told gets what it asks for, as it always did: the model server says no.
             if not fits(model.kind, endpoint.kind) and exchange.told:
                 raise WrongKind(f"model {model.model!r} of project {model.project!r} does something else")
-            url = _url(model, asked, query.rest)
+            place = _Place(_url(model, asked, query.rest), model.server_model)
             with self._registry.in_flight.reserve(model):
                 occasion = Occasion(
                     Side.WORKER,
@@ -145,7 +150,7 @@ class ChatProxyServer:
                     request_id_of(head.headers),
                     traceparent=header_text(head.headers, b"traceparent"),
                 )
-                await self._observed(self._observer.begin(occasion), exchange, head, url)
+                await self._observed(self._observer.begin(occasion), exchange, head, place)
             await exchange.take_leftover()
         except (StreamReset, TruncatedFrame):
             _log.debug("peer %s cancelled its request", stream.peer)
@@ -154,10 +159,10 @@ class ChatProxyServer:
             _log.info("request of peer %s failed: %s", stream.peer, error)
             await exchange.refuse(error)
 
-    async def _observed(self, use: Use, exchange: _Exchange, head: RequestHead, url: str) -> None:
+    async def _observed(self, use: Use, exchange: _Exchange, head: RequestHead, place: _Place) -> None:
         outcome = Outcome.INTERNAL
         try:
-            await self._forward(exchange, head, url, use)
+            await self._forward(exchange, head, place, use)
             outcome = Outcome.UPSTREAM_ERROR if (exchange.status or 0) >= 400 else Outcome.OK  # noqa: PLR2004
         except (StreamReset, TruncatedFrame):
             outcome = Outcome.CLIENT_GONE
@@ -171,17 +176,27 @@ class ChatProxyServer:
         finally:
             use.end(outcome, exchange.status)
 
-    async def _forward(self, exchange: _Exchange, head: RequestHead, url: str, use: Use) -> None:
+    async def _forward(self, exchange: _Exchange, head: RequestHead, place: _Place, use: Use) -> None:
         body = exchange.whole_body()
         if body is not None and self._observer.wants_body:
             use.body(body)
         # A body that is still arriving is passed on as it comes.
         watch = exchange.raise_when_reset if body is not None else exchange.pump_body
+        sent: Body = exchange.body() if body is None else body
         async with (
             Tripwire(watch),
-            self._backends.exchange(head.method, url, head.headers, exchange.body() if body is None else body) as reply,
+            self._renamer.renamed(place.model, head.headers, sent) as (headers, renamed),
+            self._backends.exchange(head.method, place.url, headers, renamed) as reply,
         ):
             await exchange.answer(reply, use)
+
+
+class _Place(NamedTuple):
+    """Where a request goes."""
+
+    url: str
+    model: str
+    """What it is called there; empty: as the request says."""
 
 
 def _url(model: Model, asked: Endpoint | None, query: bytes) -> str:

@@ -87,6 +87,11 @@ class FieldFinder:
         """Whether nothing more will be found."""
         return self._state is _State.OVER or len(self.found) == len(self._names)
 
+    @property
+    def settled_bytes(self) -> int:
+        """How many bytes from the begin of the form surely stand before all fields that are still to be found."""
+        return max(0, self._offset)
+
     def feed(self, data: bytes) -> None:
         """Read the next bytes of the form.
 
