@@ -40,7 +40,7 @@ class Answer:
         queued_s: how long the request waited before it was sent.
         first_content_s: from the request to its first content, all attempts together; None while unknown. Set by the
             router.
-        events: how many pieces of it have been read, about as many as the tokens of a stream.
+        events: how many events of a stream have been read, about as many as there were tokens.
         broken: whether it broke off.
     """
 
@@ -52,6 +52,7 @@ class Answer:
         self._idle_timeout_s = ask.idle_timeout_s
         self._ahead = b""
         self._replaced = False
+        self._streams = False
         self._too_late = False
         self._clock = IdleClock(ask.idle_timeout_s, self._give_up)
         self.peer = stream.peer
@@ -79,6 +80,7 @@ class Answer:
         """
         kind = self._header(b"content-type").partition(b";")[0].strip().lower()
         if kind == _EVENTS and self.status == _OK and not self._header(b"content-encoding"):
+            self._streams = True
             await self._until_content(FirstContent(self._endpoint))
         elif kind == _JSON and self._is_short():
             await self._gather()
@@ -158,7 +160,8 @@ class Answer:
             if self._too_late and isinstance(error, StreamReset):
                 raise NetworkTimeout(f"the peer sent nothing for {self._idle_timeout_s:g} s") from None
             raise
-        self.events += 1
+        if self._streams:
+            self.events += data.count(b"data:")
         return data
 
     def watch(self) -> None:

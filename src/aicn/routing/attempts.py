@@ -88,6 +88,11 @@ class Attempt:
         return self.answer is not None and not worth_another(self.answer)
 
     @property
+    def runs(self) -> bool:
+        """Whether nothing has come of it yet."""
+        return self.answer is None and self.error is None
+
+    @property
     def reason(self) -> AicnError | None:
         """Why it is not good."""
         return self.error if self.answer is None else reason_of(self.answer)
@@ -103,7 +108,7 @@ class Attempts:
         self._tried = _Tried(without)
         self._wanted = Wanted(ask.project, ask.model, ask.endpoint.kind, protocol_of(ask.endpoint), ask.session)
         self._began_s = time.monotonic()
-        self._count = 0
+        self._begun: list[Attempt] = []
         self._given: Attempt | None = None
         self._kept: Answer | None = None
         """The last answer of a model server that failed, without its stream."""
@@ -124,11 +129,14 @@ class Attempts:
             async with asyncio.timeout(limit_s):
                 answer = await self._first_good(held)
         except TimeoutError:
+            for attempt in self._begun:
+                if attempt.runs:
+                    self._tell(attempt, Sample(SampleOutcome.FAILED))
             if self._kept is None:
                 silent = NetworkTimeout(f"no node sent any content within {timeout_s:g} s")
                 raise self._exhausted(silent) from silent
             answer = self._kept
-        answer.attempts = self._count
+        answer.attempts = len(self._begun)
         answer.first_content_s = time.monotonic() - self._began_s
         return answer
 
@@ -151,10 +159,15 @@ class Attempts:
 
     def _next(self, leave: float = 0.0) -> Candidate | None:
         """Return who is to be asked besides those that were, None if nobody is."""
-        if self._count >= self._ways.settings.max_attempts or not self._ask.repeatable:
+        if len(self._begun) >= self._ways.settings.max_attempts or not self._ask.repeatable:
+            return None
+        budget = self._ways.budget
+        if not budget.take(leave):
             return None
         candidate = self._choose()
-        return candidate if candidate is not None and self._ways.budget.take(leave) else None
+        if candidate is None:
+            budget.give_back()
+        return candidate
 
     async def _tried_once_or_twice(self, candidate: Candidate, held: AsyncExitStack) -> Attempt:
         attempt = self._begin(candidate, held)
@@ -165,15 +178,11 @@ class Attempts:
         def second() -> Coroutine[Any, Any, Attempt] | None:
             # Only what requests have saved: a slow node must not use up what a dead one needs.
             other = self._next(leave=defaults.ROUTE_RETRY_FLOOR)
-            if other is None:
-                return None
-            begun.append(self._begin(other, held))
-            return self._run(begun[-1])
+            return None if other is None else self._run(self._begin(other, held))
 
-        begun = [attempt]
         first = await hedged(self._run(attempt), second, after_s, good=lambda tried: tried.good, discard=self._let_go)
-        for slower in begun:
-            if slower.answer is None and slower.error is None:
+        for slower in self._begun:
+            if slower.runs:
                 # It was cancelled: its time is at least this.
                 self._tell(slower, Sample(SampleOutcome.GOOD, time.monotonic() - slower.began_s))
         return first
@@ -190,7 +199,7 @@ class Attempts:
         held.push_async_exit(attempt.stack)
         attempt.stack.enter_context(self._ways.reservations.reserve(instance))
         self._tried.add(instance)
-        self._count += 1
+        self._begun.append(attempt)
         return attempt
 
     async def _run(self, attempt: Attempt) -> Attempt:
@@ -224,10 +233,12 @@ class Attempts:
         answer = attempt.answer
         if answer.broken:
             self._tell(attempt, Sample(SampleOutcome.FAILED))
-        elif answer.status < _FAILED_FROM:
-            over_s = time.monotonic()
-            first_s = attempt.content_s - attempt.began_s
-            self._tell(attempt, Sample(SampleOutcome.GOOD, first_s, answer.events, over_s - attempt.content_s))
+        elif answer.status >= _FAILED_FROM:
+            # To refuse is quick; it says nothing of how long an answer takes.
+            self._tell(attempt, Sample(SampleOutcome.GOOD))
+        else:
+            first_s, content_s = attempt.content_s - attempt.began_s, time.monotonic() - attempt.content_s
+            self._tell(attempt, Sample(SampleOutcome.GOOD, first_s, answer.events, content_s))
 
     async def _let_go(self, attempt: Attempt) -> None:
         """Release an attempt that failed; the words of a model server are kept, in case that nobody has better ones."""
@@ -249,7 +260,7 @@ class Attempts:
 
     def _exhausted(self, reason: AicnError | None) -> AttemptsExhausted:
         return AttemptsExhausted(
-            f"no node that was tried for model {self._ask.model!r} could answer ({self._count} in all); "
+            f"no node that was tried for model {self._ask.model!r} could answer ({len(self._begun)} in all); "
             f"the last: {reason}"
         )
 

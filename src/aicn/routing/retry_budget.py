@@ -47,6 +47,10 @@ class RetryBudget:
         self._left -= 1
         return True
 
+    def give_back(self) -> None:
+        """Put back what was taken for an attempt that was not made."""
+        self._left += 1
+
     def _fill(self) -> None:
         now_s = self._clock.monotonic()
         if self._share and self._left < defaults.ROUTE_RETRY_FLOOR:

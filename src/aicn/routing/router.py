@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Container
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -85,6 +86,7 @@ class Router:
             NetworkError, WireError: the answer broke off inside the block.
         """
         ways = self._ways
+        began_s = time.monotonic()
         async with AsyncExitStack() as held:
             held.enter_context(ways.reservations.reserve((peer, ask.project, ask.model, cid)))
             try:
@@ -92,4 +94,5 @@ class Router:
                 await answer.prefetch()
             except (NetworkError, WireError) as error:
                 raise NodeUnavailable(str(error)) from error
+            answer.first_content_s = time.monotonic() - began_s
             yield answer

@@ -28,7 +28,7 @@ from aicn.p2p.host import Connection, Direction, Stream
 from aicn.p2p.pipe import stream_pair
 from aicn.peers import Directory
 from aicn.peers.records import Heartbeat, NodeFlags, Offer
-from aicn.routing import Answer, Ask, Reservations, RetryBudget, Router, RouteSettings, Selector
+from aicn.routing import Answer, Ask, Reservations, RetryBudget, Router, RouteSettings, Sample, SampleOutcome, Selector
 from aicn.routing.reservations import Instance
 from aicn.wire.http_frames import RequestParser
 
@@ -71,6 +71,8 @@ class Peers:
         self.cut: list[PeerId] = []
         """Who saw its stream reset before it was through."""
         self.usual_s: float | None = None
+        self.samples: list[Sample] = []
+        """What the selector was told of the attempts."""
         self.reservations = Reservations()
 
     async def open(self, peer: PeerId, _: str, first: bytes) -> Stream:
@@ -110,6 +112,7 @@ class Peers:
             directory.apply(Heartbeat(peer, NodeFlags.HAS_MODELS, (offer,)))
         selector = _Usual(directory, _connection, self.reservations, OWN)
         selector.usual_s = self.usual_s
+        selector.samples = self.samples
         budget = RetryBudget(ManualClock(), share)
         try:
             yield Router(selector, self.reservations, self.open, settings=settings, budget=budget)
@@ -120,9 +123,14 @@ class Peers:
 
 
 class _Usual(Selector):
-    """Knows how long everybody usually takes."""
+    """Knows how long everybody usually takes, and writes down what it is told."""
 
     usual_s: float | None = None
+    samples: list[Sample]
+
+    def report(self, instance: Instance, sample: Sample) -> None:
+        self.samples.append(sample)
+        super().report(instance, sample)
 
     def usual_first_content_s(self, instance: Instance) -> float | None:  # noqa: ARG002 - all alike
         return self.usual_s
@@ -374,6 +382,61 @@ async def test_caller_that_leaves_resets_whoever_is_asked() -> None:
     assert peers.cut == [peers.asked[1]]
 
 
+# --- what the selector learns ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "outcomes"),
+    [
+        pytest.param((UNREACHABLE,), [SampleOutcome.FAILED], id="unreachable"),
+        pytest.param((EVENTS, ROLE, RESET), [SampleOutcome.FAILED], id="broken before its content"),
+        pytest.param((_whole(500, b""),), [SampleOutcome.FAILED], id="500"),
+        pytest.param((_whole(429, b""),), [SampleOutcome.BUSY], id="429"),
+        pytest.param((_whole(503, b""),), [SampleOutcome.BUSY], id="503"),
+        pytest.param((_failed("backend_unreachable"),), [SampleOutcome.FAILED], id="node without its model server"),
+        pytest.param((_failed("model_not_found"),), [SampleOutcome.FAILED], id="stale registration"),
+        pytest.param((_failed("endpoint_unsupported"),), [], id="model that lacks the endpoint"),
+    ],
+)
+async def test_failure_is_told_of_the_instance(script: tuple[Step, ...], outcomes: list[SampleOutcome]) -> None:
+    peers = Peers(script, (GOOD,))
+    assert (await _send(peers))[0] == 200
+    assert [sample.outcome for sample in peers.samples] == [*outcomes, SampleOutcome.GOOD]
+
+
+async def test_times_and_tokens_are_told_when_the_answer_is_over() -> None:
+    peers = Peers((EVENTS, ROLE + WORD, WORD + DONE))
+    await _send(peers)
+    [sample] = peers.samples
+    assert (sample.outcome, sample.tokens) == (SampleOutcome.GOOD, 4)
+    assert sample.first_content_s is not None
+    assert sample.content_s is not None
+
+
+async def test_quick_refusal_does_not_make_an_instance_fast() -> None:
+    peers = Peers((_whole(400, b"{}"),))
+    await _send(peers)
+    assert peers.samples == [Sample(SampleOutcome.GOOD)]
+
+
+async def test_break_after_the_first_content_is_told_of_the_instance() -> None:
+    seen = asyncio.Event()
+    peers = Peers((EVENTS, WORD, seen, RESET))
+    async with asyncio.timeout(DEADLINE_S), peers.router() as router, router.send(_ask()) as answer:
+        assert await answer.read_some() == WORD
+        seen.set()
+        with pytest.raises((StreamReset, TruncatedFrame)):
+            await answer.read_some()
+    assert peers.samples == [Sample(SampleOutcome.FAILED)]
+
+
+async def test_silence_until_time_is_up_is_told_of_the_instance() -> None:
+    peers = Peers((HANG,))
+    with pytest.raises(AttemptsExhausted):
+        await _send(peers, settings=RouteSettings(total_timeout_s=SOON_S))
+    assert peers.samples == [Sample(SampleOutcome.FAILED)]
+
+
 # --- hedging ---------------------------------------------------------------------------------------------------
 
 HEDGING = RouteSettings(hedges=True)
@@ -396,6 +459,9 @@ async def test_slow_first_is_overtaken_and_cancelled() -> None:
             assert answer.attempts == 2
             assert await _read(answer) == ROLE + WORD + DONE
     assert peers.cut == [peers.asked[0]]
+    slower = peers.samples[1]
+    assert slower.first_content_s is not None
+    assert slower.first_content_s >= defaults.HEDGE_MIN_S
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,13 @@ def test_what_is_left_over_can_be_kept_for_failures() -> None:
     assert budget.take()
 
 
+def test_attempt_that_was_not_made_is_given_back() -> None:
+    budget = RetryBudget(ManualClock())
+    assert budget.take()
+    budget.give_back()
+    assert _take_all(budget) == defaults.ROUTE_RETRY_FLOOR
+
+
 def test_no_share_means_none_at_all() -> None:
     clock = ManualClock()
     budget = RetryBudget(clock, 0.0)
