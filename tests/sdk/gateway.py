@@ -19,6 +19,8 @@ TALKER = "talker"
 PAINTER = "painter"
 EDITOR = "editor"
 SLASHED = "org/tiny"
+ODD = "odd"
+"""At a URL that tells nothing of where its server has other endpoints."""
 TWICE = "twice"
 """Served under both projects, so that its name alone does not say which is meant."""
 TWICE_OF_OTHER = "twice-of-the-other"
@@ -84,6 +86,7 @@ def projects_of(server: MockModelServer) -> list[dict[str, Any]]:
         (TALKER, server.chat_url, ModelKind.CHAT),
         (SLASHED, server.chat_url, ModelKind.CHAT),
         (TWICE, server.chat_url, ModelKind.CHAT),
+        (ODD, f"{server.url}/generate", ModelKind.CHAT),
         (PAINTER, server.image_url, ModelKind.IMAGE_GENERATION),
         (EDITOR, server.edit_url, ModelKind.IMAGE_EDIT),
     ]

@@ -13,8 +13,8 @@ import pytest
 from support.mock_model_server import Plan
 from support.processes import free_ports
 
-from .asks import ASKS, HELLO, Ask
-from .gateway import TALKER, TWICE, Gateway
+from .asks import ASKS, HELLO, PICTURE, Ask
+from .gateway import ODD, PAINTER, TALKER, TWICE, Gateway
 from .python_clients import Clients, in_thread
 
 pytestmark = [
@@ -132,6 +132,56 @@ async def test_a_name_that_two_projects_have_must_be_said_in_full(clients: Clien
     assert "P/twice" in caught.value.message
     assert "Q/twice" in caught.value.message
     assert caught.value.param == "model"
+
+
+async def test_a_model_server_that_may_have_no_such_endpoint(gateway: Gateway, clients: Clients) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        await clients.async_openai.embeddings.create(model=ODD, input="hi")
+    assert caught.value.code == "endpoint_unsupported"
+    assert gateway.seen() == []
+    # Its one endpoint is there all the same.
+    await clients.async_openai.chat.completions.create(model=ODD, messages=HELLO)
+    assert [seen.path for seen in gateway.seen()] == ["/generate"]
+
+
+async def test_a_model_that_does_something_else(gateway: Gateway, clients: Clients) -> None:
+    with pytest.raises(openai.NotFoundError) as chat:
+        await clients.async_openai.chat.completions.create(model=PAINTER, messages=HELLO)
+    with pytest.raises(openai.NotFoundError) as edit:
+        await clients.async_openai.images.edit(model=PAINTER, prompt="a hat", image=PICTURE)
+    assert (chat.value.code, edit.value.code) == ("endpoint_unsupported", "endpoint_unsupported")
+    assert gateway.seen() == []
+
+
+async def test_what_a_model_server_does_not_have_is_said_in_its_words(gateway: Gateway, clients: Clients) -> None:
+    for server in gateway.servers:
+        server.plan = Plan(status=404, body=b'{"detail":"Not Found"}')
+    with pytest.raises(openai.NotFoundError) as caught:
+        await clients.async_openai.responses.create(model=TALKER, input="hi")
+    assert about(caught.value)["message"] == "Not Found"
+    # A user's error: nobody else is asked.
+    assert len(gateway.seen()) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>busy</html>", b"out of memory", b'{"error":"out of memory"}', b"[1]"])
+async def test_a_failure_in_any_form_is_an_error_object(gateway: Gateway, clients: Clients, body: bytes) -> None:
+    for server in gateway.servers:
+        server.plan = Plan(status=500, body=body, headers={"Content-Type": "text/html"})
+    with pytest.raises(openai.InternalServerError) as caught:
+        await clients.async_openai.chat.completions.create(model=TALKER, messages=HELLO)
+    # Of a gateway: the fault is another's.
+    assert caught.value.status_code == 502
+    assert about(caught.value).keys() == {"message", "type", "param", "code"}
+    assert ("out of memory" in caught.value.message) == (b"memory" in body)
+
+
+async def test_a_failure_with_status_200_is_none_of_success(gateway: Gateway, clients: Clients) -> None:
+    for server in gateway.servers:
+        server.plan = Plan(body=b'{"error":{"message":"out of memory","code":500}}')
+    with pytest.raises(openai.InternalServerError) as caught:
+        await clients.async_openai.chat.completions.create(model=TALKER, messages=HELLO)
+    assert caught.value.status_code == 502
+    assert "out of memory" in caught.value.message
 
 
 async def test_a_route_that_is_not_there(clients: Clients) -> None:
