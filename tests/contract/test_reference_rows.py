@@ -151,6 +151,19 @@ CONFIGURATION: Rows = {
     "AIProjects[].Models[].CID": ("e2e/test_chat.py::test_named_node_and_instance_are_used",),
     "AICN.API.OpenInference": ("unit/api/test_access.py::test_inference_from_elsewhere_is_opened_by_a_setting_only",),
     "AICN.API.AllowedHosts": ("unit/api/test_access.py::test_reverse_proxy_on_this_machine_does_not_lend_its_rights",),
+    "AICN.Routing.MaxAttempts": ("e2e/test_failover.py::test_attempts_end_where_the_configuration_says",),
+    "AICN.Routing.RetryBudget": (
+        "e2e/test_failover.py::test_attempts_end_where_the_configuration_says",
+        "unit/routing/test_attempts.py::test_repetitions_of_all_requests_together_are_bounded",
+    ),
+    "AICN.Routing.TotalTimeout": (
+        "e2e/test_failover.py::test_time_to_the_first_content_ends_where_the_configuration_says",
+        "unit/routing/test_attempts.py::test_time_to_the_first_content_is_bounded",
+    ),
+    "AICN.Routing.Hedge": (
+        "e2e/test_failover.py::test_slow_worker_is_overtaken_where_the_configuration_says",
+        "unit/routing/test_hedging.py::test_slow_first_is_overtaken_and_cancelled",
+    ),
     "AICN.Routing.KeepAlive": (
         "e2e/test_streams.py::test_comments_while_the_first_token_is_slow",
         "e2e/test_streams.py::test_a_failure_before_the_first_comment_has_its_status",

@@ -37,7 +37,6 @@ class Answer:
         headers: end-to-end headers, names in lower case.
         node_error: slug of the node's own error; None when the model server answered.
         attempts: how many peers were tried, this one included. Set by the router.
-        queued_s: how long the request waited before it was sent.
         first_content_s: from the request to its first content, all attempts together; None while unknown. Set by the
             router.
         events: how many events of a stream have been read, about as many as there were tokens.
@@ -61,7 +60,6 @@ class Answer:
         self.status = head.status
         self.headers = head.headers
         self.attempts = 1
-        self.queued_s = ask.queued_s
         self.first_content_s: float | None = None
         self.events = 0
         self.broken = False

@@ -27,8 +27,6 @@ class Ask:
     idle_timeout_s: float = defaults.ANSWER_IDLE_TIMEOUT_S
     session: str | None = None
     """What requests of one conversation have in common: they go to the same node while it is good."""
-    queued_s: float = 0.0
-    """How long the request waited for its turn, for the answer to tell."""
 
     @property
     def repeatable(self) -> bool:
