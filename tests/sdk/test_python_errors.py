@@ -207,27 +207,6 @@ async def test_a_name_that_is_no_text(clients: Clients) -> None:
     assert caught.value.param == "model"
 
 
-async def test_model_servers_that_break_off_before_the_first_word(gateway: Gateway, clients: Clients) -> None:
-    with pytest.raises(openai.InternalServerError) as caught:
-        await clients.async_openai.chat.completions.create(
-            model=TALKER, messages=HELLO, extra_body=wish(die_at_once=True)
-        )
-    assert caught.value.status_code == 502
-    # Both were tried, and no one twice.
-    assert [len(server.seen) for server in gateway.servers] == [1, 1]
-
-
-async def test_one_model_server_that_breaks_off_is_not_noticed(gateway: Gateway, clients: Clients) -> None:
-    for plan in (Plan(lifelike=True, die_at_once=True), Plan(status=503, body=b"{}"), Plan(status=429, body=b"{}")):
-        gateway.renew()
-        broken, whole = gateway.servers
-        broken.plan = plan
-        for _ in range(4):
-            answer = await clients.async_openai.chat.completions.create(model=TALKER, messages=HELLO)
-            assert answer.choices[0].message.content == "You said: Grüße, 世界 🌍"
-        assert len(whole.seen) == 4
-
-
 async def test_a_stream_that_breaks_off_ends_with_an_error(clients: Clients) -> None:
     stream = await clients.async_openai.chat.completions.create(
         model=TALKER, messages=HELLO, stream=True, extra_body=wish(die_after=3, gap_ms=50)
@@ -268,17 +247,6 @@ async def test_patience_that_ends_ends_the_work(gateway: Gateway, clients: Clien
     seen = await gateway.next_request()
     async with asyncio.timeout(5):
         await seen.gone.wait()
-
-
-async def test_the_sdk_tries_again_by_itself(gateway: Gateway, clients: Clients) -> None:
-    for server in gateway.servers:
-        server.once = [Plan(status=503, body=b"{}")]
-    answer = await clients.async_openai.with_options(max_retries=1).chat.completions.with_raw_response.create(
-        model=TALKER, messages=HELLO
-    )
-    assert answer.retries_taken == 1
-    parsed = answer.parse()
-    assert parsed.choices[0].message.content == "You said: Grüße, 世界 🌍"
 
 
 @pytest.mark.parametrize("status", ANTHROPIC_CLASSES)
