@@ -318,7 +318,29 @@ _RECORDED_REGISTRATION = "e2e/test_recorded_answers.py::test_registration"
 _RECORDED_BOOTSTRAP = "e2e/test_recorded_answers.py::test_bootstrap_peers_come_and_go"
 _DESCRIBED = "e2e/test_openapi_fuzzing.py::test_every_answer_is_described"
 
+_ASKED = "sdk/test_python_asks.py::test_coroutines_get_what_the_model_server_says"
+
 ROUTES: Rows = {
+    "POST /v1/chat/completions": (
+        _ASKED,
+        "sdk/test_python_streams.py::test_chunks_come_when_they_are_written",
+        _DESCRIBED,
+    ),
+    "POST /v1/completions": (_ASKED, _DESCRIBED),
+    "POST /v1/responses": (_ASKED, "sdk/test_python_streams.py::test_a_response_that_is_left_stops_the_model"),
+    "POST /v1/messages": (
+        "sdk/test_python_anthropic.py::test_coroutines_get_what_the_model_server_says",
+        "sdk/test_python_errors.py::test_what_the_model_server_says_has_anthropics_class",
+    ),
+    "POST /v1/embeddings": (_ASKED, _DESCRIBED),
+    "POST /v1/images/generations": (_ASKED, _DESCRIBED),
+    "POST /v1/images/edits": (_ASKED, "sdk/test_python_uploads.py::test_an_image_before_the_model"),
+    "POST /v1/images/variations": (_ASKED, _DESCRIBED),
+    "POST /v1/audio/transcriptions": (_ASKED, "sdk/test_python_uploads.py::test_the_model_is_named_after_the_file"),
+    "POST /v1/audio/translations": (_ASKED, _DESCRIBED),
+    "POST /v1/audio/speech": (_ASKED, "sdk/test_python_streams.py::test_speech_is_heard_while_it_is_made"),
+    "GET /v1/models": ("sdk/test_python_models.py::test_every_model_is_listed_by_a_name_that_can_be_asked", _DESCRIBED),
+    "GET /v1/models/{model}": ("sdk/test_python_models.py::test_a_name_with_or_without_its_project", _DESCRIBED),
     "GET /api/v0/id": (_RECORDED_GET, "e2e/test_routes.py::test_id"),
     "GET /api/v0/peers": (_RECORDED_GET, "e2e/test_routes.py::test_worker_without_peers_collect_has_no_list"),
     "POST /api/v0/peer": (

@@ -10,8 +10,9 @@ import msgspec
 import aicn
 from aicn.api import schemas
 from aicn.api.errors import Code
-from aicn.api.operation import JSON, Failure, Operation, for_all
+from aicn.api.operation import JSON, Failure, Operation, Words, for_all
 from aicn.api.operations import GROUPS, OPERATIONS
+from aicn.api.v1 import schemas as v1_schemas
 
 VERSION: Final = "3.1.0"
 
@@ -23,7 +24,8 @@ _REF: Final = "#/components/schemas/{name}"
 _ABOUT: Final = (
     "Lend a model server, use a model server. Callers on the node's own machine may use every route. Callers from "
     "elsewhere are answered only where the configuration opens inference, and only on the routes marked *public*.\n\n"
-    "A failure is `{code, message}`: 400 the request is wrong, 403 not from there, 404 and 405 no such route, 408 and "
+    "Under `/v1` failures are OpenAI's error objects, and Anthropic's for its messages. Elsewhere a failure is "
+    "`{code, message}`: 400 the request is wrong, 403 not from there, 404 and 405 no such route, 408 and "
     "413 the body is too slow or too large, 500 all else, with the code telling what. 503 is too much under way: ask "
     "again in a moment; where there are too many connections it comes as plain text."
 )
@@ -39,7 +41,8 @@ _THEIRS: Final = {"description": "The model server's own answer."}
 
 def document(routes: Collection[tuple[str, str]]) -> dict[str, Any]:
     """Return the document of a node with these routes: (method, path) of each. Others are left out."""
-    there = [each for each in OPERATIONS if (each.method, each.path) in routes]
+    known = {(method, path.replace(":path}", "}")) for method, path in routes}
+    there = [each for each in OPERATIONS if (each.method, each.path) in known]
     kinds = _kinds(there)
     refs, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     by_kind = list(zip(kinds, refs, strict=True))
@@ -62,7 +65,7 @@ def document(routes: Collection[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _kinds(operations: Iterable[Operation]) -> list[Any]:
-    kinds: list[Any] = [schemas.ErrorAnswer, schemas.ChatErrorAnswer]
+    kinds: list[Any] = [schemas.ErrorAnswer, schemas.ChatErrorAnswer, v1_schemas.OpenAiError, v1_schemas.AnthropicError]
     for each in operations:
         kinds += [kind for kind in (each.request, each.answer) if kind is not None and kind not in kinds]
     return kinds
@@ -84,7 +87,7 @@ def _operation(each: Operation, by_kind: list[tuple[Any, dict[str, Any]]]) -> di
         made["parameters"] = [
             {
                 "name": one.name,
-                "in": "query",
+                "in": one.place,
                 "required": one.required,
                 "description": one.text,
                 "schema": one.schema,
@@ -125,10 +128,8 @@ def _failed(
     each: Operation, status: int, failures: list[Failure], by_kind: list[tuple[Any, dict[str, Any]]]
 ) -> dict[str, Any]:
     """Return the response for `status`: each code with its reason, and a schema that has these codes only."""
-    kind = schemas.ChatErrorAnswer if each.answer is schemas.ChatAnswer and status == 500 else schemas.ErrorAnswer  # noqa: PLR2004
-    codes = list(dict.fromkeys(int(one.code) for one in failures))
-    ours = {"allOf": [_schema(kind, by_kind), {"properties": {"code": {"enum": codes}}}]}
-    lines = [f"{int(one.code)} {name_of(one.code)}: {one.when}." for one in failures]
+    ours = _refusal(each, status, list(dict.fromkeys(one.code for one in failures)), by_kind)
+    lines = [f"{name_of(one.code)}: {one.when}." for one in failures]
     if each.relays:
         lines.append("With the header `x-aicn-node`: the model server answered so.")
     return {
@@ -137,6 +138,22 @@ def _failed(
     }
 
 
-def name_of(code: Code) -> str:
+def _refusal(
+    each: Operation, status: int, codes: list[Code | str], by_kind: list[tuple[Any, dict[str, Any]]]
+) -> dict[str, Any]:
+    """Return the schema of a refusal of this node."""
+    if each.words is Words.ANTHROPIC:
+        # Its errors have no code, only a type, which the status tells already.
+        return _schema(v1_schemas.AnthropicError, by_kind)
+    only: dict[str, Any] = {"code": {"enum": codes}}
+    if each.words is Words.OPENAI:
+        return {"allOf": [_schema(v1_schemas.OpenAiError, by_kind), {"properties": {"error": {"properties": only}}}]}
+    of_chat = each.answer is schemas.ChatAnswer and status == 500  # noqa: PLR2004
+    kind = schemas.ChatErrorAnswer if of_chat else schemas.ErrorAnswer
+    only["code"]["enum"] = [int(code) for code in codes]
+    return {"allOf": [_schema(kind, by_kind), {"properties": only}]}
+
+
+def name_of(code: Code | str) -> str:
     """Return the name of a code as documents write it."""
-    return code.name.lower()
+    return f"{int(code)} {code.name.lower()}" if isinstance(code, Code) else code

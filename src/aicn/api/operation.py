@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, Final
 
 from aicn.api.errors import Code
@@ -12,14 +14,24 @@ EVENTS: Final = "text/event-stream"
 FORM: Final = "multipart/form-data"
 
 
+class Words(Enum):
+    """In whose words a route tells its failures."""
+
+    REFERENCE = auto()
+    OPENAI = auto()
+    ANTHROPIC = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter behind the question mark."""
+    """A parameter behind the question mark, or in the path."""
 
     name: str
     text: str
     schema: dict[str, Any]
     required: bool = False
+    place: str = "query"
+    """`query` or `path`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +40,12 @@ class Failure:
 
     Attributes:
         status: HTTP status.
-        code: the `code` of the body.
+        code: the `code` of the body, a word under `/v1`.
         when: one line for a person.
     """
 
     status: int
-    code: Code
+    code: Code | str
     when: str
 
 
@@ -56,6 +68,7 @@ class Operation:
         answer_types: media types of a good answer.
         relays: whether the answer may be the model server's own, with any status.
         failures: how it may fail, besides what `for_all` lists.
+        words: in whose form it tells that.
     """
 
     method: str
@@ -72,11 +85,12 @@ class Operation:
     answer_types: tuple[str, ...] = (JSON,)
     relays: bool = False
     failures: tuple[Failure, ...] = ()
+    words: Words = Words.REFERENCE
 
     @property
     def name(self) -> str:
         """An id for programs: `post_chat_completion_proxy`."""
-        words = self.path.removeprefix("/api/v0").replace("/", " ").replace(".", " ").replace("-", " ").split()
+        words = re.sub(r"[^a-z0-9]", " ", self.path.removeprefix("/api/v0")).split()
         return "_".join([self.method.lower(), *words])
 
 
@@ -88,6 +102,12 @@ def _told(listed: tuple[Failure, ...]) -> tuple[Failure, ...]:
 
 NOT_FROM_THERE = Failure(
     403, Code.PERMISSION, "the caller is not on the node's machine and the route is not open, or another site's page"
+)
+NO_KEY = Failure(401, "invalid_api_key", "the key is unknown, revoked or expired, or one is needed")
+FORBIDDEN = Failure(
+    403,
+    "forbidden",
+    "inference is closed to callers from elsewhere, the key is for other models, or another site's page",
 )
 BAD_JSON = Failure(400, Code.PARSE, "the body is not the JSON object that is described")
 SLOW = Failure(408, Code.TIMEOUT, "the body did not arrive in time")
@@ -138,4 +158,6 @@ LISTED = (PARAMETER, NO_NUMBER)
 
 def for_all(operation: Operation) -> tuple[Failure, ...]:
     """Return every way in which `operation` may fail."""
-    return (*operation.failures, NOT_FROM_THERE)
+    if operation.words is Words.REFERENCE:
+        return (*operation.failures, NOT_FROM_THERE)
+    return (*operation.failures, NO_KEY, FORBIDDEN)

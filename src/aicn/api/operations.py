@@ -31,9 +31,11 @@ from aicn.api.operation import (
     Failure,
     Operation,
 )
+from aicn.api.v1.operations import V1_OPERATIONS
 from aicn.wire.messages import HostInfoResponse
 
 GROUPS: Final[dict[str, str]] = {
+    "OpenAI's API": "For OpenAI's and Anthropic's SDKs: point their base URL here.",
     "Inference": "Chats and pictures, from a node of your choice or from whichever serves the model best.",
     "Find a model": "Who serves what.",
     "Serve a model": "What this node lends to the network.",
@@ -55,6 +57,7 @@ _HEADERS_TEXT = (
 )
 
 OPERATIONS: Final = (
+    *V1_OPERATIONS,
     Operation(
         "POST",
         "/api/v0/chat/completion/proxy",

@@ -14,6 +14,9 @@ from aicn.api.openapi import PUBLIC_MARK
 HERE: Final = "http://127.0.0.1:7002"
 """Stands in every curl line; the script puts the address in its place that the page was loaded from."""
 
+_FILES: Final = {"file": "speech.wav"}
+"""Names of files in examples; those not listed are pictures."""
+
 _REF: Final = "#/components/schemas/"
 _MAX_DEPTH: Final = 6
 
@@ -47,8 +50,9 @@ def curl(path: str, operation: Json, schemas: Json) -> str:
     query = "&".join(
         f"{one['name']}={_example_value(one['name'], one['schema'])}"
         for one in operation.get("parameters", [])
-        if one["required"]
+        if one["required"] and one["in"] == "query"
     )
+    path = re.sub(r"{(\w+)}", lambda found: _example_value(found[1], {}), path)
     url = f"{HERE}{path}" + (f"?{query}" if query else "")
     start = " ".join(["curl", *(["-N"] if _streams(operation) else []), shlex.quote(url)])
     body = operation.get("requestBody")
@@ -60,7 +64,9 @@ def curl(path: str, operation: Json, schemas: Json) -> str:
         return f"{start} \\\n  -H 'Content-Type: application/json' -d {shlex.quote(example)}"
     form = _resolved(content["schema"], schemas)
     parts = [
-        f"  -F {name}=@{name}.png" if one.get("format") == "binary" else f"  -F {shlex.quote(f'{name}={_first(one)}')}"
+        f"  -F {name}=@{_FILES.get(name, name + '.png')}"
+        if one.get("format") == "binary"
+        else f"  -F {shlex.quote(f'{name}={_first(one)}')}"
         for name, one in form["properties"].items()
         if name in form["required"]
     ]
