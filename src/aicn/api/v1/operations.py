@@ -176,7 +176,7 @@ V1_OPERATIONS: Final = (
             Parameter("model", "Name of the model.", {"type": "string", "minLength": 1}, required=True, place="path"),
         ),
         answer=schemas.ModelCard,
-        failures=_NAMED,
+        failures=(*_NAMED, Failure(404, "unknown_url", "a name with line ends, which no model has")),
         words=Words.OPENAI,
     ),
 )
