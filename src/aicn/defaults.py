@@ -643,3 +643,17 @@ LEDGER_PENDING_MAX: Final = 10_000
 
 TOKEN_CHARS: Final = 4
 """Bytes of a request per token of its question, for the guess that is made before it is answered."""
+
+# --- discovery of model servers ----------------------------------------------------------------------------
+
+DISCOVERY_ASK_TIMEOUT_S: Final = 2.0
+"""Silence of a model server that is asked what it is: these routes do no work, but its machine may."""
+
+DISCOVERY_SERVER_TIMEOUT_S: Final = 10.0
+"""To find out what listens on one port: a dozen questions at most."""
+
+DISCOVERY_ANSWER_MAX_BYTES: Final = 4_194_304
+"""4 MiB: the list of a server with a thousand models, each described at length."""
+
+DISCOVERY_MAX_MODELS: Final = 512
+"""Models of one server that are looked at; half of what a node may register."""

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from aicn import defaults
 from aicn.api import ApiServer
+from aicn.api.admission import open_admission
 from aicn.api.budget import Budget
 from aicn.api.chat import ChatEndpoint
 from aicn.api.images import ImageEditEndpoint
@@ -78,7 +79,7 @@ async def setup() -> AsyncIterator[Setup]:
             lambda _, __, first: loopback.open(first),
         )
         uses, budget = Uses(), Budget(BUDGET_BYTES)
-        parts = Inference(router, budget, uses)
+        parts = Inference(router, budget, uses, open_admission())
         routes = [
             Route("/chat", ChatEndpoint(parts, proxy=True), methods=["POST"]),
             Route("/edit", ImageEditEndpoint(parts, proxy=True), methods=["POST"]),

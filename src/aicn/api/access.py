@@ -1,24 +1,30 @@
-"""Who may call what: secure by default, opened by explicit settings.
+"""Who may call what: secure by default, opened by keys and by explicit settings.
 
-A caller on this machine may do everything. From elsewhere, the routes that change the node are closed, and
-inference is closed unless the configuration opens it. A browser page of another site may do nothing: the
-`Host` header must name this machine (no DNS rebinding) and an `Origin` header must match it (no CSRF).
+A caller on this machine may do everything. From elsewhere, inference needs an API key, unless the configuration opens
+it to all, and the routes that change the node need an admin's. A browser page of another site may do nothing: the
+`Host` header must name this machine (no DNS rebinding), unless a key is sent, which such a page does not have, and an
+`Origin` header must match it (no CSRF).
 """
 
 from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from aicn import defaults
 from aicn.api.caller import JSON_TYPE, Caller
 from aicn.api.errors import ApiError, Code
+from aicn.api.principal import LOCAL, SCOPE_KEY, Keyring, Principal
 from aicn.api.reference import REFERENCE
 from aicn.api.v1 import is_v1, surface_of
+from aicn.clock import Clock, SystemClock
+from aicn.store.keys import SECRET_PREFIX, ApiKey
 
+_UNAUTHORIZED = 401
 _FORBIDDEN = 403
 
 _ADDRESSES_REMEMBERED = 256
@@ -26,7 +32,7 @@ _ADDRESSES_REMEMBERED = 256
 
 
 class AccessGate:
-    """ASGI middleware that lets a request through or answers 403."""
+    """ASGI middleware that lets a request through, or answers 401 or 403; who sent it is in the scope behind it."""
 
     def __init__(
         self,
@@ -35,57 +41,115 @@ class AccessGate:
         public_paths: Collection[str],
         open_inference: bool,
         allowed_hosts: Collection[str],
+        keyring: Keyring | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Guard `app`.
 
         Args:
             app: the application behind the gate.
-            public_paths: paths that `open_inference` opens to callers from elsewhere: inference, and what a
-                caller needs to find a model.
-            open_inference: whether callers from elsewhere may use inference.
+            public_paths: paths that are open to callers from elsewhere who have a key: inference, and what a caller
+                needs to find a model.
+            open_inference: whether they need none.
             allowed_hosts: names, without port, that this API is reached by from elsewhere. A request that comes
                 under such a name counts as from elsewhere even if a reverse proxy on this machine sends it.
+            keyring: the keys.
+            clock: tells which of them have expired.
         """
         self._app = app
         self._public_paths = frozenset(public_paths)
         self._open_inference = open_inference
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._keyring = keyring or Keyring()
+        self._clock = clock or SystemClock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request."""
         if scope["type"] == "http":
-            reason = self._refusal(scope)
-            if reason is not None:
-                error = ApiError(Code.PERMISSION, reason, _FORBIDDEN)
-                surface = surface_of(scope["path"]) if is_v1(scope["path"]) else REFERENCE
-                refusal = surface.refusal(error)
+            try:
+                scope[SCOPE_KEY] = self._admitted(scope)
+            except ApiError as error:
+                path = scope["path"]
+                refusal = (surface_of(path) if is_v1(path) else REFERENCE).refusal(error)
                 headers = ((b"content-type", JSON_TYPE), *refusal.headers)
                 await Caller(scope, receive, send).answer(refusal.status, refusal.body, headers)
                 return
         await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> str | None:
-        host = origin = b""
-        for name, value in scope["headers"]:
+    def _admitted(self, scope: Scope) -> Principal:
+        """Return who sends the request.
+
+        Raises:
+            ApiError: it may not be sent.
+        """
+        sent = _Sent(scope["headers"])
+        if sent.origin and urlsplit(sent.origin).netloc != sent.authority:
+            raise _forbidden("a page of another site may not call this API")
+        name = _host_name(sent.authority)
+        client = scope.get("client")
+        address = client[0] if client is not None else ""
+        is_local = is_loopback(address) and (name == "localhost" or is_loopback(name))
+        key = self._key(sent.secret, is_local=is_local)
+        if is_local:
+            return LOCAL if key is None else Principal(key)
+        if key is None and not (name in self._allowed_hosts or _is_address(name)):
+            raise _forbidden(
+                f"this API does not answer under the name {name!r}; add it to AICN.API.AllowedHosts to allow that"
+            )
+        if scope["path"] in self._public_paths or is_v1(scope["path"]):
+            if key is None and not self._open_inference:
+                raise _unauthorized("inference needs an API key here; send one as `Authorization: Bearer sk-aicn-…`")
+            return Principal(key, address)
+        if key is None:
+            raise _forbidden("this route answers callers on the node's own machine, and those with an admin's key")
+        if not key.admin:
+            raise _forbidden("this route needs an admin's key; this one is for inference")
+        return Principal(key, address)
+
+    def _key(self, secret: str, *, is_local: bool) -> ApiKey | None:
+        """Return the key that is sent; None: none is.
+
+        Raises:
+            ApiError: it opens nothing here.
+        """
+        if not secret:
+            return None
+        found = self._keyring.find(secret, self._clock.unix()) if len(secret) <= defaults.KEY_MAX_CHARS else None
+        if found is None and not (is_local and not secret.startswith(SECRET_PREFIX)):
+            # SDKs do not work without a key: on this machine, where none is needed, anything that is not ours will do.
+            raise _unauthorized("this API key is wrong, expired or revoked; ask the node's owner for another one")
+        return found
+
+
+class _Sent:
+    """What the headers of a request say about its sender."""
+
+    __slots__ = ("authority", "origin", "secret")
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        host = origin = authorization = api_key = b""
+        for name, value in headers:
             if name == b"host":
                 host = value
             elif name == b"origin":
                 origin = value
-        authority = host.decode("latin-1").lower()
-        if origin and urlsplit(origin.decode("latin-1").lower()).netloc != authority:
-            return "a page of another site may not call this API"
-        name = _host_name(authority)
-        client = scope.get("client")
-        local_caller = client is not None and is_loopback(client[0])
-        if local_caller and (name == "localhost" or is_loopback(name)):
-            return None
-        if not (name in self._allowed_hosts or _is_address(name)):
-            return f"this API does not answer under the name {name!r}; add it to AICN.API.AllowedHosts to allow that"
-        if scope["path"] not in self._public_paths and not is_v1(scope["path"]):
-            return "this route answers callers on the node's own machine only"
-        if not self._open_inference:
-            return "inference is closed to callers from elsewhere; set AICN.API.OpenInference to open it"
-        return None
+            elif name == b"authorization":
+                authorization = value
+            elif name == b"x-api-key":
+                api_key = value
+        self.authority = host.decode("latin-1").lower()
+        self.origin = origin.decode("latin-1").lower()
+        scheme, _, token = authorization.partition(b" ")
+        bearer = token.strip() if scheme.lower() == b"bearer" else b""
+        self.secret = (bearer or api_key).decode("latin-1")
+
+
+def _forbidden(message: str) -> ApiError:
+    return ApiError(Code.PERMISSION, message, _FORBIDDEN)
+
+
+def _unauthorized(message: str) -> ApiError:
+    return ApiError(Code.PERMISSION, message, _UNAUTHORIZED, headers=((b"www-authenticate", b"Bearer"),))
 
 
 def _host_name(authority: str) -> str:

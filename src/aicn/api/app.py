@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aicn.api.access import AccessGate
 from aicn.api.addressed import AddressedEndpoint
+from aicn.api.admission import Admission, open_admission
 from aicn.api.bootstrap import BootstrapRoutes
 from aicn.api.budget import Budget
 from aicn.api.chat import ChatEndpoint
@@ -25,10 +26,12 @@ from aicn.api.inference import Inference, InferenceEndpoint
 from aicn.api.metrics import MetricsEndpoint
 from aicn.api.network import NetworkRoutes
 from aicn.api.nodes import NodeRoutes
+from aicn.api.principal import Keyring
 from aicn.api.projects import ProjectRoutes
 from aicn.api.streaming import StreamSettings
 from aicn.api.swarm import SwarmRoutes
 from aicn.api.v1 import V1_PATHS, ModelRoutes, is_v1, surface_of, v1_routes
+from aicn.clock import Clock
 from aicn.routing import Router
 from aicn.telemetry import NoObserver, Observer
 
@@ -81,6 +84,7 @@ def routes(
     collects: bool,
     observer: Observer | None = None,
     streams: StreamSettings | None = None,
+    admission: Admission | None = None,
 ) -> list[Route]:
     """Return every route.
 
@@ -90,8 +94,11 @@ def routes(
         collects: switches the routes that choose among the nodes heard of.
         observer: told of each use of a model.
         streams: what is done for streams; None: nothing.
+        admission: lets requests in; None: all of them.
     """
-    parts = Inference(router, Budget(), observer or NoObserver(), streams or StreamSettings())
+    parts = Inference(
+        router, Budget(), observer or NoObserver(), admission or open_admission(), streams or StreamSettings()
+    )
     network, projects = handlers.network, handlers.projects
     swarm, bootstrap, nodes = handlers.swarm, handlers.bootstrap, handlers.nodes
 
@@ -141,14 +148,23 @@ def routes(
     return [*described, *document_routes(described)]
 
 
-def build_app(all_routes: list[Route], *, open_inference: bool, allowed_hosts: Collection[str]) -> ASGIApp:
-    """Return the application: the routes behind the access gate, every failure as JSON."""
+def build_app(
+    all_routes: list[Route],
+    *,
+    open_inference: bool,
+    allowed_hosts: Collection[str],
+    keyring: Keyring | None = None,
+    clock: Clock | None = None,
+) -> ASGIApp:
+    """Return the application: the routes behind the gate, every failure as JSON; arguments as of `AccessGate`."""
     app = Starlette(routes=all_routes, exception_handlers={HTTPException: _http_error})
     return AccessGate(
         _InferenceFirst(all_routes, app),
         public_paths=PUBLIC_PATHS,
         open_inference=open_inference,
         allowed_hosts=allowed_hosts,
+        keyring=keyring,
+        clock=clock,
     )
 
 

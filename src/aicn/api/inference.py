@@ -12,9 +12,11 @@ from typing import ClassVar
 
 from starlette.types import Receive, Scope, Send
 
+from aicn.api.admission import Admission, Admitted
 from aicn.api.budget import Budget
 from aicn.api.caller import JSON_TYPE, Caller, ClientGone
 from aicn.api.errors import ApiError, Code, from_exception
+from aicn.api.principal import principal_of
 from aicn.api.relay import relay
 from aicn.api.streaming import StreamedRequest, StreamSettings
 from aicn.api.surface import Surface
@@ -26,6 +28,8 @@ from aicn.tripwire import Tripwire
 from aicn.wire.http_frames import REQUEST_ID_HEADER, header_text
 
 _log = logging.getLogger("aicn.api")
+
+_TOO_MANY = 429
 
 ANY_INSTANCE = InstanceId("")
 
@@ -56,6 +60,7 @@ class Inference:
     router: Router
     budget: Budget
     observer: Observer
+    admission: Admission
     streams: StreamSettings = field(default_factory=StreamSettings)
 
 
@@ -71,6 +76,7 @@ class InferenceEndpoint(ABC):
         self._budget = parts.budget
         self._observer = parts.observer
         self._streams = parts.streams
+        self._admission = parts.admission
         self._surface = surface
 
     @abstractmethod
@@ -96,7 +102,7 @@ class InferenceEndpoint(ABC):
             caller.release()
 
     async def _serve(self, request: Request, caller: Caller) -> None:
-        request_id = caller.request_id
+        request_id, principal = caller.request_id, principal_of(caller.scope)
         named = (REQUEST_ID_HEADER, request_id.encode())
         ask, observer = replace(request.ask, headers=(*request.ask.headers, named)), self._observer
         use = observer.begin(
@@ -109,6 +115,7 @@ class InferenceEndpoint(ABC):
                 request.peer,
                 caller.address,
                 request_id,
+                principal.key_id,
                 traceparent=header_text(ask.headers, b"traceparent"),
             )
         )
@@ -116,8 +123,13 @@ class InferenceEndpoint(ABC):
         try:
             if observer.wants_body and isinstance(ask.body, bytes):
                 use.body(ask.body)
-            async with Tripwire(caller.raise_when_gone):
-                outcome = await self._carry(replace(request, ask=ask), caller, use, 0.0)
+            async with (
+                Tripwire(caller.raise_when_gone),
+                self._admission.admit(principal, ask.project, ask.model, _size(ask)) as admitted,
+            ):
+                if admitted.queued_s:
+                    use.queued(admitted.queued_s)
+                outcome = await self._carry(replace(request, ask=ask), caller, use, admitted)
         except ClientGone:
             outcome = Outcome.CLIENT_GONE
             raise
@@ -125,7 +137,7 @@ class InferenceEndpoint(ABC):
             outcome = Outcome.CUT
             raise
         except ApiError as error:
-            outcome = Outcome.CUT if caller.answered else _OUTCOME_OF_CODE.get(error.code, Outcome.REFUSED)
+            outcome = Outcome.CUT if caller.answered else _outcome_of(error)
             await self._refuse(caller, error)
         except AicnError as error:
             outcome = Outcome.CUT if caller.answered else outcome_of(error)
@@ -133,7 +145,7 @@ class InferenceEndpoint(ABC):
         finally:
             use.end(outcome, caller.status)
 
-    async def _carry(self, request: Request, caller: Caller, use: Use, queued_s: float) -> Outcome:
+    async def _carry(self, request: Request, caller: Caller, use: Use, admitted: Admitted) -> Outcome:
         """Ask for the answer and pass it on; a client that waits for a stream is kept company until it begins."""
         router, named = self._router, request.peer
 
@@ -153,7 +165,7 @@ class InferenceEndpoint(ABC):
                 self._surface,
                 asked.passage(self._surface.event, router.send if named is None else None),
                 json_held_max_bytes=self.json_held_max_bytes,
-                headers=_times(queued_s, time.monotonic() - began_s),
+                headers=(*_times(admitted.queued_s, time.monotonic() - began_s), *admitted.headers),
             )
 
     async def _refuse(self, caller: Caller, error: ApiError) -> None:
@@ -167,6 +179,17 @@ class InferenceEndpoint(ABC):
         else:
             refusal = self._surface.refusal(error)
             await caller.answer(refusal.status, refusal.body, ((b"content-type", JSON_TYPE), *refusal.headers))
+
+
+def _outcome_of(error: ApiError) -> Outcome:
+    if error.status == _TOO_MANY:
+        return Outcome.LIMITED
+    return _OUTCOME_OF_CODE.get(error.code, Outcome.REFUSED)
+
+
+def _size(ask: Ask) -> int:
+    """Return the size of what is asked, in bytes, as far as it is made of words: a form is mostly files."""
+    return len(ask.body) if isinstance(ask.body, bytes) else 0
 
 
 def _times(queued_s: float, first_token_s: float) -> tuple[tuple[bytes, bytes], ...]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import click
 
 from aicn import defaults
-from aicn.config import parse_duration
+from aicn.cli.times import moment_unix_s
 from aicn.errors import UsageError
 from aicn.store import Entry, HistoryReader, Kept, Query
 from aicn.telemetry import Outcome, Side
@@ -102,16 +102,7 @@ def history(  # noqa: PLR0913 - one for each option
 
 
 def _since_unix_ms(text: str) -> int | None:
-    if not text:
-        return None
-    try:
-        return int((time.time() - parse_duration(text)) * 1_000)
-    except ValueError:
-        pass
-    try:
-        return int(datetime.fromisoformat(text).timestamp() * 1_000)
-    except (ValueError, OverflowError):
-        raise UsageError(f"{text!r} is no time; write 24h, 90m, 2026-11-23 or 2026-11-23T17:30:00Z") from None
+    return int(moment_unix_s(text) * 1_000) if text else None
 
 
 def _fields(kept: Kept) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from aicn.cli.lazy import LazyGroup
         "host": ("aicn.cli.host:host", "The reference's command line: -config, -init, -peerkey, -psk, -version."),
         "init": ("aicn.cli.init:init", "Make the files of a new node: key, datastore, configuration."),
         "key": ("aicn.cli.key:key", "Show the peer id of a key file; make the file if it is not there."),
+        "keys": ("aicn.cli.keys:keys", "Make, list and revoke API keys for callers from elsewhere."),
+        "ledger": ("aicn.cli.ledger:ledger", "What was used, by day, key, model and node."),
         "psk": ("aicn.cli.key:psk", "Make the pre-shared key of a new private network."),
         "run": ("aicn.cli.run:run", "Run a node."),
         "tool": ("aicn.cli.tool:tool", "Ping peers, load an API, reach HTTP through a peer, view a datastore."),

@@ -35,6 +35,7 @@ from aicn.backends import BackendClient
 from aicn.clock import Clock, SystemClock
 from aicn.config import ConfigFile, set_models
 from aicn.ids import PeerId
+from aicn.node.accounts import Accounts
 from aicn.node.announcer import Announcer
 from aicn.node.background import Background
 from aicn.node.gossip import Questions
@@ -114,6 +115,8 @@ class Node:
         self._inbox = HeartbeatInbox(self.directory, self._clock)
         self._links = Links(self.host, config, self.directory, self._clock)
         self._records = Records(config.aicn, self.host.peer_id, self._clock)
+        self._accounts = Accounts(config.aicn.limits, self._clock)
+        self._records.observer.spend = self._accounts.spend
         read_network(self._records.counted, self.host, self.directory, self._inbox)
         self.registry = ModelRegistry(configured_models(config), save=self._save_models, on_change=self._models_changed)
         self._announcer = Announcer(
@@ -189,10 +192,13 @@ class Node:
                 router,
                 collects=collects,
                 observer=self._records.observer,
+                admission=self._accounts.admission,
                 streams=StreamSettings(config.aicn.routing.keep_alive_s, config.aicn.routing.continue_),
             ),
             open_inference=config.aicn.api.open_inference,
             allowed_hosts=config.aicn.api.allowed_hosts,
+            keyring=self._accounts.keyring,
+            clock=self._clock,
         )
         return ApiServer(app, config.api.addr)
 
@@ -224,6 +230,8 @@ class Node:
         store = await Store.open(Path(config.app.datastore))
         started.push_async_callback(store.close)
         self._records.start(started, background, store)
+        await self._accounts.start(background, store, self._records.counted)
+        started.push_async_callback(self._accounts.close)
         self._known_peers = known_peers = await KnownPeers.load(store, self._clock)
         self.api.bind()
         started.push_async_callback(self.api.close)

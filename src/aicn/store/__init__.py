@@ -2,6 +2,21 @@
 
 from aicn.store.history import Entry, History
 from aicn.store.history_reader import HistoryReader, Kept, Query
+from aicn.store.keys import ApiKey, KeyFile, KeyLimits, read_keys
 from aicn.store.kv import Store
+from aicn.store.ledger import Ledger, Sums
 
-__all__ = ["Entry", "History", "HistoryReader", "Kept", "Query", "Store"]
+__all__ = [
+    "ApiKey",
+    "Entry",
+    "History",
+    "HistoryReader",
+    "Kept",
+    "KeyFile",
+    "KeyLimits",
+    "Ledger",
+    "Query",
+    "Store",
+    "Sums",
+    "read_keys",
+]

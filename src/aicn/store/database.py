@@ -59,6 +59,38 @@ SCHEMA: Final = (
     "ALTER TABLE history ADD COLUMN request_id TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE history ADD COLUMN key TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE history ADD COLUMN queue_ms REAL NOT NULL DEFAULT 0",
+    """
+    CREATE TABLE keys (
+        id                  TEXT PRIMARY KEY,
+        name                TEXT NOT NULL,
+        hash                BLOB NOT NULL UNIQUE,
+        shown               TEXT NOT NULL,
+        admin               INTEGER NOT NULL,
+        created_unix_s      INTEGER NOT NULL,
+        expires_unix_s      INTEGER,
+        revoked_unix_s      INTEGER,
+        models              TEXT NOT NULL,
+        requests_per_minute INTEGER NOT NULL,
+        tokens_per_minute   INTEGER NOT NULL,
+        concurrent          INTEGER NOT NULL,
+        tokens_per_month    INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE ledger (
+        day               TEXT NOT NULL,
+        key               TEXT NOT NULL,
+        project           TEXT NOT NULL,
+        model             TEXT NOT NULL,
+        node              TEXT NOT NULL,
+        requests          INTEGER NOT NULL,
+        failed            INTEGER NOT NULL,
+        prompt_tokens     INTEGER NOT NULL,
+        completion_tokens INTEGER NOT NULL,
+        images            INTEGER NOT NULL,
+        PRIMARY KEY (day, key, project, model, node)
+    ) WITHOUT ROWID
+    """,
 )
 """One statement per schema version: the n-th leads from version n to n + 1."""
 

@@ -111,6 +111,14 @@ class Store:
 
         return await self._run(within)
 
+    async def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run `work`, which changes nothing, in the writer thread, after all that was asked before; return its value.
+
+        Raises:
+            StoreClosed, StoreError
+        """
+        return await self._run(lambda: work(self._connection))
+
     async def close(self) -> None:
         """Finish the calls under way, close the file and let go of the folder. Safe to call again; each call waits."""
         if self._closing is None:

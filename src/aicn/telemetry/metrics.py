@@ -108,6 +108,7 @@ QUEUE_TIME: Final = Metric(
     ("kind",),
     _DURATION_BUCKETS_S,
 )
+QUEUED: Final = Metric("aicn_requests_queued", MetricKind.GAUGE, "Requests of users that wait for their turn.")
 PEERS_CONNECTED: Final = Metric(
     "aicn_peers_connected", MetricKind.GAUGE, "Connected peers, by who dialled and by the path.", ("direction", "path")
 )

@@ -50,6 +50,21 @@ class Entry:
     """As JSON has it: decoded where it is JSON, text where it is text, else `hex:…`. Secrets are hidden."""
 
 
+def find_datastore(path: Path) -> Path:
+    """Return the datastore's folder that `path` means: itself, that of a configuration file, or of a database file.
+
+    Raises:
+        StoreMissing: there is none.
+        ConfigError: a configuration file cannot be used.
+    """
+    folder = Path(ConfigFile.load(path).config.app.datastore) if path.suffix == ".json" and path.is_file() else path
+    if folder.is_file():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise StoreMissing(f"there is no datastore at {folder}; name a node's datastore folder or its configuration")
+    return folder
+
+
 def find_database(path: Path) -> Path:
     """Return the database file that `path` means: itself, the one in a folder, or that of a configuration file.
 

@@ -54,13 +54,13 @@ async def test_elsewhere_never_reaches_an_admin_route(client: str, host: str) ->
 
 @pytest.mark.parametrize("host", ["203.0.113.7:7002", "ai.example", "AI.example:443"])
 async def test_inference_from_elsewhere_is_opened_by_a_setting_only(host: str) -> None:
-    assert await _status(PUBLIC, "8.8.8.8", host=host) == 403
+    assert await _status(PUBLIC, "8.8.8.8", host=host) == 401
     assert await _status(PUBLIC, "8.8.8.8", host=host, open_inference=True) == 200
 
 
 async def test_reverse_proxy_on_this_machine_does_not_lend_its_rights() -> None:
     assert await _status(ADMIN, "127.0.0.1", host="ai.example", open_inference=True) == 403
-    assert await _status(PUBLIC, "127.0.0.1", host="ai.example") == 403
+    assert await _status(PUBLIC, "127.0.0.1", host="ai.example") == 401
     assert await _status(PUBLIC, "127.0.0.1", host="ai.example", open_inference=True) == 200
 
 

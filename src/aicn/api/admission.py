@@ -1,0 +1,164 @@
+"""What a caller may use now: models, requests and tokens per minute, tokens per month, requests at once.
+
+A request that finds its caller's or the node's places taken waits for its turn in the caller's own line; one that is
+beyond a rate is refused at once, with the time after which it may come again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aicn import defaults
+from aicn.api.errors import ApiError, Code
+from aicn.api.fair_queue import FairQueue, QueueFull, QueueTimeout
+from aicn.api.principal import Principal
+from aicn.api.rates import Buckets
+from aicn.clock import Clock, SystemClock
+from aicn.store.keys import KeyLimits
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+_REFUSED = 403
+_TOO_MANY = 429
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may go on."""
+
+    queued_s: float
+    """How long it waited."""
+    headers: Headers
+    """What the caller is told of its limits."""
+
+
+class Admission:
+    """Admits requests. Use from one event loop."""
+
+    def __init__(self, queue: FairQueue, clock: Clock, month_tokens: Callable[[str], int] = lambda _: 0) -> None:
+        """Give turns by `queue`.
+
+        Args:
+            queue: of the node.
+            clock: for rates.
+            month_tokens: tells how many tokens a key has used this month.
+        """
+        self.queue = queue
+        self._clock = clock
+        self._month_tokens = month_tokens
+        self._requests = Buckets()
+        self._tokens = Buckets()
+
+    @asynccontextmanager
+    async def admit(
+        self, principal: Principal, project: str, model: str, request_bytes: int
+    ) -> AsyncIterator[Admitted]:
+        """Let one request in; it counts until its block ends.
+
+        Args:
+            principal: who asks.
+            project: of the model.
+            model: which one.
+            request_bytes: of what is asked, from which its tokens are guessed until the answer tells them.
+
+        Raises:
+            ApiError: the caller may not ask that model (403), or not now (429).
+        """
+        if not principal.allows(project, model):
+            raise ApiError(
+                Code.PERMISSION,
+                f"this key may not ask the model {f'{project}/{model}'!r}; its owner sets which ones it may",
+                _REFUSED,
+                slug="model_not_allowed",
+                param="model",
+            )
+        headers = self._check_rates(principal, request_bytes)
+        began_s = self._clock.monotonic()
+        try:
+            async with self.queue.turn(principal.queue, principal.limits.concurrent):
+                yield Admitted(self._clock.monotonic() - began_s, headers)
+        except QueueFull:
+            raise self._no_turn("as many requests of this caller wait for their turn as may") from None
+        except QueueTimeout:
+            raise self._no_turn("the turn of this request did not come in time") from None
+
+    def spent(self, principal_key: str, limits: KeyLimits, tokens: int) -> None:
+        """Draw the tokens of a request that is over from those that its key has per minute."""
+        if limits.tokens_per_minute:
+            bucket = self._tokens.of(principal_key, limits.tokens_per_minute, self._clock.monotonic())
+            # A debt of more than ten minutes would lock a key out for what one request did.
+            bucket.level = max(bucket.level - tokens, -10.0 * limits.tokens_per_minute)
+
+    def _no_turn(self, why: str) -> ApiError:
+        return ApiError(
+            Code.BUFFER,
+            f"{why}; ask for less at once, or again in a moment",
+            _TOO_MANY,
+            slug="too_many_requests",
+            retry_after_s=1.0,
+        )
+
+    def _check_rates(self, principal: Principal, request_bytes: int) -> Headers:
+        limits = principal.limits
+        key = principal.key_id
+        if not key or limits == (0, 0, 0, 0):
+            return ()
+        now_s = self._clock.monotonic()
+        if limits.tokens_per_month and self._month_tokens(key) >= limits.tokens_per_month:
+            raise ApiError(
+                Code.PERMISSION,
+                f"this key has used its {limits.tokens_per_month} tokens of this month; its owner sets how many it has",
+                _TOO_MANY,
+                slug="insufficient_quota",
+                retry_after_s=self._month_left_s(),
+            )
+        headers: list[tuple[bytes, bytes]] = []
+        guessed = request_bytes / defaults.TOKEN_CHARS
+        wanted = []
+        for buckets, what, per_minute, amount in (
+            (self._requests, "requests", limits.requests_per_minute, 1.0),
+            (self._tokens, "tokens", limits.tokens_per_minute, max(1.0, guessed)),
+        ):
+            if per_minute:
+                bucket = buckets.of(key, per_minute, now_s)
+                missing_s = bucket.missing_s(amount)
+                if missing_s > 0:
+                    raise ApiError(
+                        Code.PERMISSION,
+                        f"this key may use {per_minute} {what} a minute; ask again in {missing_s:.1f} s",
+                        _TOO_MANY,
+                        slug="rate_limit_exceeded",
+                        retry_after_s=missing_s,
+                        headers=_told(what, per_minute, 0.0),
+                    )
+                wanted.append((bucket, what))
+        for bucket, what in wanted:
+            if what == "requests":
+                bucket.level -= 1.0
+            headers += _told(what, bucket.per_minute, bucket.level)
+        return tuple(headers)
+
+    def _month_left_s(self) -> float:
+        now = datetime.fromtimestamp(self._clock.unix(), UTC)
+        year, month = (now.year + 1, 1) if now.month == 12 else (now.year, now.month + 1)  # noqa: PLR2004
+        return (datetime(year, month, 1, tzinfo=UTC) - now).total_seconds()
+
+
+def open_admission() -> Admission:
+    """Return an admission that lets every request in at once, as long as there are not absurdly many."""
+    return Admission(FairQueue(defaults.LIMIT_MOST, defaults.LIMIT_QUEUE_LENGTH, 0.0), SystemClock())
+
+
+def _told(what: str, per_minute: int, level: float) -> Headers:
+    """Return OpenAI's headers for one rate: the limit, what is left, and when all of it will be there again."""
+    full_s = (per_minute - level) * 60.0 / per_minute
+    name = what.encode()
+    return (
+        (b"x-ratelimit-limit-" + name, b"%d" % per_minute),
+        (b"x-ratelimit-remaining-" + name, b"%d" % max(0, math.floor(level))),
+        (b"x-ratelimit-reset-" + name, f"{max(0.0, full_s):.3f}s".encode()),
+    )

@@ -1,0 +1,159 @@
+"""What was used, by day, key, model and node: sums that are kept for good and written behind.
+
+A request costs an addition in memory; what has gathered is written about once a second. A node that is killed loses
+that second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from aicn import defaults
+from aicn.clock import Clock
+from aicn.errors import StoreError
+from aicn.store.kv import Store
+
+_log = logging.getLogger("aicn.store")
+
+Place = tuple[str, str, str, str, str]
+"""day as 2026-11-23, key, project, model, node"""
+
+
+class Sums(NamedTuple):
+    """What was used at one place."""
+
+    requests: int = 0
+    failed: int = 0
+    """Of the requests, those that did not end well."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    images: int = 0
+
+    def __add__(self, other: object) -> Sums:
+        """Return the sums of both."""
+        if not isinstance(other, Sums):
+            return NotImplemented
+        return Sums(*(one + more for one, more in zip(self, other, strict=True)))
+
+
+PLACE_COLUMNS: Final = ("day", "key", "project", "model", "node")
+SUM_COLUMNS: Final = Sums._fields
+
+_UPSERT: Final = (
+    f"INSERT INTO ledger ({', '.join((*PLACE_COLUMNS, *SUM_COLUMNS))}) "  # noqa: S608 - our words
+    f"VALUES ({', '.join('?' * (len(PLACE_COLUMNS) + len(SUM_COLUMNS)))}) "
+    f"ON CONFLICT ({', '.join(PLACE_COLUMNS)}) DO UPDATE SET "
+    + ", ".join(f"{name} = {name} + excluded.{name}" for name in SUM_COLUMNS)
+)
+
+
+class Ledger:
+    """Takes sums at any time and writes them in `run`. Use from one event loop.
+
+    Attributes:
+        lost: sums that could not be kept, because too many places waited while the disk failed.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        """Write to `store`."""
+        self._store = store
+        self._clock = clock
+        self._pending: dict[Place, Sums] = {}
+        self._month = ""
+        self._month_tokens: dict[str, int] = {}
+        self._some = asyncio.Event()
+        self._stop = asyncio.Event()
+        self.lost = 0
+
+    async def load(self) -> None:
+        """Read what each key has used this month.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        self._month = self._day()[:7]
+        month = self._month
+        self._month_tokens = await self._store.run(lambda connection: _month_tokens(connection, month))
+
+    def add(self, key: str, project: str, model: str, node: str, sums: Sums) -> None:
+        """Take in what one request has used. Never waits, never raises."""
+        day = self._day()
+        place = (day, key, project, model, node)
+        if place not in self._pending and len(self._pending) >= defaults.LEDGER_PENDING_MAX:
+            self.lost += 1
+        else:
+            self._pending[place] = self._pending.get(place, Sums()) + sums
+            self._some.set()
+        self._turn_month(day)
+        if key:
+            self._month_tokens[key] = self._month_tokens.get(key, 0) + sums.prompt_tokens + sums.completion_tokens
+
+    def month_tokens(self, key: str) -> int:
+        """Return the tokens that `key` has used in this calendar month, UTC."""
+        self._turn_month(self._day())
+        return self._month_tokens.get(key, 0)
+
+    def stop(self) -> None:
+        """Let `run` write what is left and return. Idempotent."""
+        self._stop.set()
+        self._some.set()
+
+    async def run(self) -> None:
+        """Write what has come, until `stop`."""
+        failing = False
+        while True:
+            stopping = self._stop.is_set()
+            try:
+                await self.flush()
+            except StoreError as error:
+                if not failing:
+                    _log.warning("the ledger cannot be written, and is kept in memory: %s", error)
+                failing = True
+            else:
+                failing = False
+            if stopping:
+                return
+            await self._some.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(defaults.LEDGER_WRITE_DELAY_S):
+                    await self._stop.wait()
+
+    async def flush(self) -> None:
+        """Write what waits.
+
+        Raises:
+            StoreError: the store does not take it; it still waits.
+        """
+        self._some.clear()
+        pending, self._pending = self._pending, {}
+        if not pending:
+            return
+        rows = [(*place, *sums) for place, sums in pending.items()]
+        try:
+            await self._store.run(lambda connection: connection.executemany(_UPSERT, rows))
+        except BaseException:
+            for place, sums in pending.items():
+                self._pending[place] = self._pending.get(place, Sums()) + sums
+            raise
+
+    def _day(self) -> str:
+        return datetime.fromtimestamp(self._clock.unix(), UTC).date().isoformat()
+
+    def _turn_month(self, day: str) -> None:
+        if not day.startswith(self._month):
+            self._month = day[:7]
+            self._month_tokens.clear()
+
+
+def _month_tokens(connection: sqlite3.Connection, month: str) -> dict[str, int]:
+    rows = connection.execute(
+        "SELECT key, sum(prompt_tokens + completion_tokens) FROM ledger "
+        "WHERE key != '' AND substr(day, 1, 7) = ? GROUP BY key",
+        (month,),
+    )
+    return dict(rows.fetchall())

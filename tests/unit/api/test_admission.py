@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from aicn.api.admission import Admission
+from aicn.api.errors import ApiError
+from aicn.api.fair_queue import FairQueue
+from aicn.api.principal import LOCAL, Principal
+from aicn.api.rates import Buckets
+from aicn.clock import ManualClock
+from aicn.store import ApiKey, KeyLimits
+
+
+def principal(models: tuple[str, ...] = (), **limits: int) -> Principal:
+    key = ApiKey("key_1", "one", b"", "sk-aicn-x", bool(0), 0, None, None, models, KeyLimits(**limits))
+    return Principal(key)
+
+
+class Node:
+    def __init__(self, used: int = 0) -> None:
+        self.clock = ManualClock()
+        self.used = used
+        self.admission = Admission(FairQueue(4, 1, 0.01), self.clock, lambda _: self.used)
+
+    async def ask(self, who: Principal, size_bytes: int = 40, model: str = "m") -> dict[str, str]:
+        async with self.admission.admit(who, "P", model, size_bytes) as admitted:
+            return {name.decode(): value.decode() for name, value in admitted.headers}
+
+    async def refused(self, who: Principal, **asked: Any) -> ApiError:
+        with pytest.raises(ApiError) as refused:
+            await self.ask(who, **asked)
+        return refused.value
+
+
+async def test_who_has_no_limits_is_let_in_and_told_nothing() -> None:
+    assert await Node().ask(LOCAL) == {}
+    assert await Node().ask(principal()) == {}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "model", "allowed"),
+    [
+        (("P/m",), "m", True),
+        (("P/m",), "m2", False),
+        (("P/*",), "any/thing", True),
+        (("Q/*", "P/m?"), "m1", True),
+        (("p/m",), "m", False),
+    ],
+)
+async def test_models_of_a_key(patterns: tuple[str, ...], model: str, *, allowed: bool) -> None:
+    if allowed:
+        await Node().ask(principal(patterns), model=model)
+    else:
+        error = await Node().refused(principal(patterns), model=model)
+        assert (error.status, error.slug) == (403, "model_not_allowed")
+
+
+async def test_requests_per_minute() -> None:
+    node, who = Node(), principal(requests_per_minute=2)
+    assert (await node.ask(who))["x-ratelimit-remaining-requests"] == "1"
+    assert await node.ask(who) == {
+        "x-ratelimit-limit-requests": "2",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "60.000s",
+    }
+    error = await node.refused(who)
+    assert (error.status, error.slug, error.retry_after_s) == (429, "rate_limit_exceeded", 30.0)
+    assert dict(error.headers)[b"x-ratelimit-remaining-requests"] == b"0"
+    node.clock.advance(29.9)
+    await node.refused(who)
+    node.clock.advance(0.2)
+    await node.ask(who)
+    await node.refused(who)
+
+
+async def test_tokens_per_minute_are_those_that_the_answers_tell() -> None:
+    node, who = Node(), principal(tokens_per_minute=600)
+    await node.ask(who)
+    node.admission.spent("key_1", who.limits, 1_200)
+    error = await node.refused(who, size_bytes=4)
+    assert error.retry_after_s == pytest.approx(60.1, abs=0.1)
+    node.clock.advance(61.0)
+    assert (await node.ask(who, size_bytes=4))["x-ratelimit-remaining-tokens"] == "10"
+    error = await node.refused(who, size_bytes=4 * 500)
+    assert error.retry_after_s == pytest.approx(49.0, abs=0.1)
+
+
+async def test_a_request_larger_than_a_minutes_tokens_waits_for_a_full_bucket_only() -> None:
+    node, who = Node(), principal(tokens_per_minute=10)
+    await node.ask(who, size_bytes=1_000_000)
+    node.admission.spent("key_1", who.limits, 1_000_000)
+    error = await node.refused(who)
+    assert error.retry_after_s is not None
+    assert error.retry_after_s <= 11 * 60.0
+
+
+async def test_a_request_that_is_refused_for_its_tokens_takes_none_of_its_requests() -> None:
+    node, who = Node(), principal(requests_per_minute=1, tokens_per_minute=10)
+    node.admission.spent("key_1", who.limits, 100)
+    await node.refused(who)
+    node.clock.advance(600.0)
+    await node.ask(who)
+
+
+async def test_tokens_per_month() -> None:
+    node, who = Node(used=99), principal(tokens_per_month=100)
+    await node.ask(who)
+    node.used = 100
+    error = await node.refused(who)
+    assert (error.status, error.slug) == (429, "insufficient_quota")
+    # 2023-11-14T22:13:20Z, and so 16 days and some hours to December.
+    assert error.retry_after_s == pytest.approx(16 * 86_400 + 6_400)
+
+
+async def test_requests_at_once() -> None:
+    node, who = Node(), principal(concurrent=1)
+    async with node.admission.admit(who, "P", "m", 0):
+        error = await node.refused(who)
+        assert (error.status, error.slug, error.retry_after_s) == (429, "too_many_requests", 1.0)
+        await node.ask(LOCAL)
+    await node.ask(who)
+
+
+async def test_a_full_line_is_refused_at_once() -> None:
+    node, who = Node(), principal(concurrent=1)
+    async with node.admission.admit(who, "P", "m", 0):
+        waits = asyncio.create_task(node.ask(who))
+        await asyncio.sleep(0)  # its first step is to stand in line
+        assert node.admission.queue.waiting == 1
+        assert (await node.refused(who)).message.startswith("as many requests of this caller wait")
+        waits.cancel()
+
+
+def test_buckets_are_bounded_and_follow_their_limit() -> None:
+    buckets = Buckets(max_buckets=2)
+    for name in "abc":
+        buckets.of(name, 10, 0.0).level = 0.0
+    assert len(buckets) == 2
+    assert buckets.of("c", 4, 60.0).level == 4.0
+    assert buckets.of("a", 10, 0.0).level == 10.0
