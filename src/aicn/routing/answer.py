@@ -65,17 +65,31 @@ class Answer:
         self.broken = False
         self.node_error = next((_slug(value) for name, value in head.headers if name == ERROR_HEADER), None)
 
-    async def prefetch(self) -> None:
+    async def prefetch(self, timeout_s: float | None = None) -> None:
         """Wait for the first content, which `read_some` then returns with all before it: the point of no return.
 
         The content of events is what `FirstContent` takes for it. If a failure is told first, the answer becomes that
         failure, with its status. A JSON answer that is said to be short is awaited whole: nothing of it leaves before.
         Of anything else the first bytes are content.
 
+        Args:
+            timeout_s: how long to wait; None: as long as there is no silence.
+
         Raises:
             TruncatedFrame: the stream of events ended before any content.
+            NetworkTimeout: it took too long.
             NetworkError, WireError: as `read_some`.
         """
+        if timeout_s is None or self._parser.complete:
+            await self._prefetch()
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._prefetch()
+        except TimeoutError:
+            raise NetworkTimeout(f"the peer sent no content within {timeout_s:g} s") from None
+
+    async def _prefetch(self) -> None:
         kind = self._header(b"content-type").partition(b";")[0].strip().lower()
         if kind == _EVENTS and self.status == _OK and not self._header(b"content-encoding"):
             self._streams = True

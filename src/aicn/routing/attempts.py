@@ -6,12 +6,12 @@ answer, and another model would write another one.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Container, Coroutine
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 from aicn import defaults
@@ -34,6 +34,9 @@ from aicn.routing.reservations import Instance, Reservations
 from aicn.routing.retry_budget import RetryBudget
 from aicn.routing.selector import Sample, SampleOutcome, Selector, Wanted
 from aicn.wire.http_frames import protocol_of
+
+Why = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+"""Why a block ended, as `__aexit__` is told."""
 
 _log = logging.getLogger("aicn.routing")
 
@@ -62,25 +65,53 @@ class Ways(NamedTuple):
     settings: RouteSettings
 
 
-@dataclass(slots=True)
 class Attempt:
-    """One attempt that has begun.
+    """One attempt that has begun, with its reservation.
 
     Attributes:
+        instance: who is asked.
         began_s: when, on the monotonic clock.
         content_s: when its first content came.
         answer: None until there is one.
         error: why there is none.
-        stack: holds the reservation and the stream.
     """
 
-    candidate: Candidate
-    instance: Instance
-    began_s: float
-    content_s: float = 0.0
-    answer: Answer | None = None
-    error: AicnError | None = None
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    __slots__ = ("_asking", "_reservation", "answer", "began_s", "candidate", "content_s", "error", "instance")
+
+    def __init__(self, candidate: Candidate, instance: Instance, reservations: Reservations) -> None:
+        """Reserve before anything is awaited, so that two requests never both see the same idle instance."""
+        self.candidate = candidate
+        self.instance = instance
+        self.began_s = time.monotonic()
+        self.content_s = 0.0
+        self.answer: Answer | None = None
+        self.error: AicnError | None = None
+        self._asking: AbstractAsyncContextManager[Answer] | None = None
+        self._reservation: AbstractContextManager[None] | None = reservations.reserve(instance)
+        self._reservation.__enter__()
+
+    async def run(self, asking: AbstractAsyncContextManager[Answer], timeout_s: float | None) -> None:
+        """Ask, and wait for the first content.
+
+        Raises:
+            NetworkError, WireError: there is none.
+        """
+        answer = await asking.__aenter__()
+        self._asking = asking
+        await answer.prefetch(timeout_s)
+        self.content_s = time.monotonic()
+        self.answer = answer
+
+    async def release(self, *why: *Why) -> None:
+        """Close the stream, or reset it if the answer is not through. Idempotent."""
+        asking, self._asking = self._asking, None
+        reservation, self._reservation = self._reservation, None
+        try:
+            if asking is not None:
+                await asking.__aexit__(*why)
+        finally:
+            if reservation is not None:
+                reservation.__exit__(None, None, None)
 
     @property
     def good(self) -> bool:
@@ -113,8 +144,8 @@ class Attempts:
         self._kept: Answer | None = None
         """The last answer of a model server that failed, without its stream."""
 
-    async def answer(self, held: AsyncExitStack) -> Answer:
-        """Return the answer that is to be given; `held` releases it, and all that was begun for it.
+    async def answer(self) -> Answer:
+        """Return the answer that is to be given, to be followed by `release` in any case.
 
         Raises:
             NoCandidate: nobody serves the model.
@@ -122,30 +153,29 @@ class Attempts:
             AttemptsExhausted: every peer that was tried failed, with the last reason.
         """
         self._ways.budget.request()
-        timeout_s = self._ways.settings.total_timeout_s
-        # The clock of an upload that is still arriving is its own.
-        limit_s = timeout_s if isinstance(self._ask.body, bytes) else None
-        try:
-            async with asyncio.timeout(limit_s):
-                answer = await self._first_good(held)
-        except TimeoutError:
-            for attempt in self._begun:
-                if attempt.runs:
-                    self._tell(attempt, Sample(SampleOutcome.FAILED))
-            if self._kept is None:
-                silent = NetworkTimeout(f"no node sent any content within {timeout_s:g} s")
-                raise self._exhausted(silent) from silent
-            answer = self._kept
+        answer = await self._first_good()
         answer.attempts = len(self._begun)
         answer.first_content_s = time.monotonic() - self._began_s
         return answer
 
-    async def _first_good(self, held: AsyncExitStack) -> Answer:
+    async def release(self, *why: *Why) -> None:
+        """Release everything that was begun, and tell the selector how it went."""
+        self._report()
+        raised: BaseException | None = None
+        for attempt in reversed(self._begun):
+            try:
+                await attempt.release(*why)
+            except BaseException as error:  # noqa: BLE001 - raised when all others are released as well
+                raised = error
+        if raised is not None:
+            raise raised
+
+    async def _first_good(self) -> Answer:
         candidate = self._choose()
         if candidate is None:
             raise NoCandidate(f"no reachable node serves model {self._ask.model!r} of project {self._ask.project!r}")
         while True:
-            attempt = await self._tried_once_or_twice(candidate, held)
+            attempt = await self._tried_once_or_twice(candidate)
             if attempt.answer is not None and attempt.good:
                 self._given = attempt
                 return attempt.answer
@@ -154,6 +184,13 @@ class Attempts:
                 return self._last_word(attempt)
             await self._let_go(attempt)
 
+    @property
+    def _left_s(self) -> float | None:
+        """What is left of the time to the first content; None: an upload that is still arriving has its own clock."""
+        if not isinstance(self._ask.body, bytes):
+            return None
+        return self._ways.settings.total_timeout_s - (time.monotonic() - self._began_s)
+
     def _choose(self) -> Candidate | None:
         return self._ways.selector.choose(self._wanted, self._tried)
 
@@ -161,16 +198,16 @@ class Attempts:
         """Return who is to be asked besides those that were, None if nobody is."""
         if len(self._begun) >= self._ways.settings.max_attempts or not self._ask.repeatable:
             return None
-        budget = self._ways.budget
-        if not budget.take(leave):
+        left_s, budget = self._left_s, self._ways.budget
+        if (left_s is not None and left_s <= 0) or not budget.take(leave):
             return None
         candidate = self._choose()
         if candidate is None:
             budget.give_back()
         return candidate
 
-    async def _tried_once_or_twice(self, candidate: Candidate, held: AsyncExitStack) -> Attempt:
-        attempt = self._begin(candidate, held)
+    async def _tried_once_or_twice(self, candidate: Candidate) -> Attempt:
+        attempt = self._begin(candidate)
         after_s = self._hedge_after_s(attempt)
         if after_s is None:
             return await self._run(attempt)
@@ -178,13 +215,14 @@ class Attempts:
         def second() -> Coroutine[Any, Any, Attempt] | None:
             # Only what requests have saved: a slow node must not use up what a dead one needs.
             other = self._next(leave=defaults.ROUTE_RETRY_FLOOR)
-            return None if other is None else self._run(self._begin(other, held))
+            return None if other is None else self._run(self._begin(other))
 
         first = await hedged(self._run(attempt), second, after_s, good=lambda tried: tried.good, discard=self._let_go)
         for slower in self._begun:
             if slower.runs:
                 # It was cancelled: its time is at least this.
                 self._tell(slower, Sample(SampleOutcome.GOOD, time.monotonic() - slower.began_s))
+                await slower.release(None, None, None)
         return first
 
     def _hedge_after_s(self, attempt: Attempt) -> float | None:
@@ -192,12 +230,9 @@ class Attempts:
             return None
         return hedge_after_s(self._ways.selector.usual_first_content_s(attempt.instance))
 
-    def _begin(self, candidate: Candidate, held: AsyncExitStack) -> Attempt:
-        """Reserve before anything is awaited, so that two requests never both see the same idle instance."""
+    def _begin(self, candidate: Candidate) -> Attempt:
         instance = (candidate.peer, self._ask.project, self._ask.model, candidate.cid)
-        attempt = Attempt(candidate, instance, time.monotonic())
-        held.push_async_exit(attempt.stack)
-        attempt.stack.enter_context(self._ways.reservations.reserve(instance))
+        attempt = Attempt(candidate, instance, self._ways.reservations)
         self._tried.add(instance)
         self._begun.append(attempt)
         return attempt
@@ -206,18 +241,19 @@ class Attempts:
         ways, candidate = self._ways, attempt.candidate
         open_stream = ways.open_stream if candidate.connected else ways.open_named
         try:
-            asking = ask_peer(open_stream, candidate.peer, candidate.cid, self._ask)
-            answer = await attempt.stack.enter_async_context(asking)
-            await answer.prefetch()
+            left_s = self._left_s
+            await attempt.run(ask_peer(open_stream, candidate.peer, candidate.cid, self._ask, left_s), left_s)
         except (NetworkError, WireError) as error:
-            _log.info("an attempt at peer %s failed: %s", candidate.peer, error)
             attempt.error = error
+            left_s = self._left_s
+            if left_s is not None and left_s <= 0:
+                within_s = ways.settings.total_timeout_s
+                attempt.error = NetworkTimeout(f"no node sent any content within {within_s:g} s")
+            _log.info("an attempt at peer %s failed: %s", candidate.peer, error)
         else:
-            attempt.content_s = time.monotonic()
-            attempt.answer = answer
             if attempt.good:
                 return attempt
-            _log.info("an attempt at peer %s was answered %d", candidate.peer, answer.status)
+            _log.info("an attempt at peer %s was answered %d", candidate.peer, attempt.answer and attempt.answer.status)
         if (outcome := _outcome_of(attempt)) is not None:
             self._tell(attempt, Sample(outcome))
         return attempt
@@ -225,7 +261,7 @@ class Attempts:
     def _tell(self, attempt: Attempt, sample: Sample) -> None:
         self._ways.selector.report(attempt.instance, sample)
 
-    def report(self) -> None:
+    def _report(self) -> None:
         """Tell the selector how the answer went that was given, when it is over."""
         attempt = self._given
         if attempt is None or attempt.answer is None:
@@ -245,7 +281,7 @@ class Attempts:
         answer = attempt.answer
         if answer is not None and answer.node_error is None and await answer.keep():
             self._kept = answer
-        await attempt.stack.aclose()
+        await attempt.release(None, None, None)
 
     def _last_word(self, attempt: Attempt) -> Answer:
         """Return a model server's answer when all have failed: its own words are the most honest thing there is."""

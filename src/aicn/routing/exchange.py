@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 
 from aicn.errors import NetworkError, NetworkTimeout, TruncatedFrame
 from aicn.ids import InstanceId, PeerId
@@ -32,50 +32,115 @@ OpenStream = Callable[[PeerId, str, bytes], Awaitable[Stream]]
 """Opens a stream of a protocol to a peer, this node itself included, and hands over its first bytes."""
 
 
-@asynccontextmanager
-async def ask_peer(open_stream: OpenStream, peer: PeerId, cid: InstanceId, ask: Ask) -> AsyncIterator[Answer]:
+def ask_peer(
+    open_stream: OpenStream, peer: PeerId, cid: InstanceId, ask: Ask, timeout_s: float | None = None
+) -> AbstractAsyncContextManager[Answer]:
     """Send `ask` to `peer`; the block gets the answer, of which the head has been read.
 
     A body that is still arriving is sent on while the answer is awaited and read; an answer that tells of a failure
     ends the sending. A block that ends before the answer is complete, or is cancelled, resets the stream: the peer
     then cancels the request at its model server.
 
+    Args:
+        open_stream: opens the stream.
+        peer: who is asked.
+        cid: for which instance; empty for any.
+        ask: what is asked.
+        timeout_s: for the head of the answer, if less than `ask` allows.
+
     Raises:
         NetworkError, WireError: the peer could not be asked, or did not answer.
         Exception: whatever the body raised while it arrived.
     """
-    body = ask.body
+    limit_s = ask.first_byte_timeout_s if timeout_s is None else min(timeout_s, ask.first_byte_timeout_s)
+    if isinstance(ask.body, bytes):
+        return _HeldExchange(open_stream, peer, cid, ask, limit_s)
+    return _streamed_exchange(open_stream, peer, cid, ask, ask.body, limit_s)
+
+
+class _HeldExchange(AbstractAsyncContextManager[Answer]):
+    """An exchange whose request is one write. On the way of every chat, hence without generators and stacks."""
+
+    __slots__ = ("_answer", "_ask", "_cid", "_limit_s", "_open_stream", "_peer", "_stream")
+
+    def __init__(self, open_stream: OpenStream, peer: PeerId, cid: InstanceId, ask: Ask, limit_s: float) -> None:
+        self._open_stream = open_stream
+        self._peer = peer
+        self._cid = cid
+        self._ask = ask
+        self._limit_s = limit_s
+        self._stream: Stream | None = None
+        self._answer: Answer | None = None
+
+    async def __aenter__(self) -> Answer:
+        ask, parser = self._ask, ResponseParser()
+        try:
+            async with asyncio.timeout(self._limit_s):
+                first = _beginning(ask, self._cid)
+                self._stream = stream = await self._open_stream(self._peer, protocol_of(ask.endpoint), first)
+                head = await _read_head(stream, parser)
+        except TimeoutError as error:
+            self._reset()
+            raise _too_late(self._limit_s) from error
+        except BaseException:
+            self._reset()
+            raise
+        self._answer = answer = Answer(stream, self._cid, head, parser, ask)
+        answer.watch()
+        return answer
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        answer, stream = self._answer, self._stream
+        if answer is None or stream is None:
+            return
+        answer.unwatch()
+        try:
+            if kind is None and answer.complete and answer.received:
+                await stream.close()
+        finally:
+            self._reset()
+
+    def _reset(self) -> None:
+        if self._stream is not None:
+            self._stream.reset()
+
+
+@asynccontextmanager
+async def _streamed_exchange(
+    open_stream: OpenStream, peer: PeerId, cid: InstanceId, ask: Ask, body: StreamedBody, limit_s: float
+) -> AsyncIterator[Answer]:
     parser = ResponseParser()
     stream: Stream | None = None
-    upload: _Upload | None = None
     try:
         async with AsyncExitStack() as uploading:
             try:
-                async with asyncio.timeout(ask.first_byte_timeout_s) as limit:
+                async with asyncio.timeout(limit_s) as limit:
                     stream = await open_stream(peer, protocol_of(ask.endpoint), _beginning(ask, cid))
-                    if not isinstance(body, bytes):
-                        # The clock of the first byte starts again when the body is through.
-                        limit.reschedule(None)
-                        upload = _Upload(stream, body, limit, ask.first_byte_timeout_s)
-                        await uploading.enter_async_context(Tripwire(upload.run))
+                    # The clock of the first byte starts again when the body is through.
+                    limit.reschedule(None)
+                    upload = _Upload(stream, body, limit, limit_s)
+                    await uploading.enter_async_context(Tripwire(upload.run))
                     answered = await _read_head(stream, parser)
             except TimeoutError as error:
-                raise NetworkTimeout(f"the peer did not answer within {ask.first_byte_timeout_s:g} s") from error
-            if upload is not None:
-                upload.answered()
-                if answered.status >= 400:  # noqa: PLR2004 - the rest of the request changes nothing any more
-                    await uploading.aclose()
+                raise _too_late(limit_s) from error
+            upload.answered()
+            if answered.status >= 400:  # noqa: PLR2004 - the rest of the request changes nothing any more
+                await uploading.aclose()
             answer = Answer(stream, cid, answered, parser, ask)
             answer.watch()
             try:
                 yield answer
             finally:
                 answer.unwatch()
-            if answer.complete and answer.received and (upload is None or upload.finished):
+            if answer.complete and answer.received and upload.finished:
                 await stream.close()
     finally:
         if stream is not None:
             stream.reset()
+
+
+def _too_late(limit_s: float) -> NetworkTimeout:
+    return NetworkTimeout(f"the peer did not answer within {limit_s:g} s")
 
 
 def _beginning(ask: Ask, cid: InstanceId) -> bytes:

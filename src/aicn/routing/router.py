@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Container
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from types import TracebackType
 
 from aicn.clock import SystemClock
 from aicn.errors import NetworkError, NodeUnavailable, WireError
@@ -51,8 +52,7 @@ class Router:
             settings or RouteSettings(),
         )
 
-    @asynccontextmanager
-    async def send(self, ask: Ask, without: Container[PeerId] = ()) -> AsyncIterator[Answer]:
+    def send(self, ask: Ask, without: Container[PeerId] = ()) -> AbstractAsyncContextManager[Answer]:
         """Send `ask` to whoever serves it best; the block gets an answer with its first content in hand.
 
         None of the peers in `without` is asked: they have failed this client already, in the middle of an answer.
@@ -69,13 +69,7 @@ class Router:
             AttemptsExhausted: every peer that was tried failed, with the last reason.
             NetworkError, WireError: the answer broke off inside the block.
         """
-        async with AsyncExitStack() as held:
-            attempts = Attempts(self._ways, ask, without)
-            answer = await attempts.answer(held)
-            try:
-                yield answer
-            finally:
-                attempts.report()
+        return _Sending(Attempts(self._ways, ask, without))
 
     @asynccontextmanager
     async def send_to(self, peer: PeerId, cid: InstanceId, ask: Ask) -> AsyncIterator[Answer]:
@@ -96,3 +90,24 @@ class Router:
                 raise NodeUnavailable(str(error)) from error
             answer.first_content_s = time.monotonic() - began_s
             yield answer
+
+
+class _Sending(AbstractAsyncContextManager[Answer]):
+    """The block of `send`. On the way of every request, hence no generator."""
+
+    __slots__ = ("_attempts",)
+
+    def __init__(self, attempts: Attempts) -> None:
+        self._attempts = attempts
+
+    async def __aenter__(self) -> Answer:
+        try:
+            return await self._attempts.answer()
+        except BaseException as error:
+            await self._attempts.release(type(error), error, error.__traceback__)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._attempts.release(kind, error, trace)

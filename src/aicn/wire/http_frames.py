@@ -5,6 +5,7 @@ Parsing is llhttp's (through httptools), in its strict mode. Source of the forma
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -145,11 +146,16 @@ def build_model_target(path: bytes, project: str, model: str, cid: str, rest: by
     Raises:
         MalformedFrame: a name is not text that UTF-8 can hold (a lone surrogate, which JSON lets through).
     """
+    query = _model_query(project, model, cid)
+    return b"%b?%b&%b" % (path, query, rest) if rest else b"%b?%b" % (path, query)
+
+
+@functools.lru_cache(maxsize=256)
+def _model_query(project: str, model: str, cid: str) -> bytes:
     try:
-        query = f"project={quote_plus(project)}&model={quote_plus(model)}&cid={quote_plus(cid)}".encode("ascii")
+        return f"project={quote_plus(project)}&model={quote_plus(model)}&cid={quote_plus(cid)}".encode("ascii")
     except UnicodeEncodeError:
         raise MalformedFrame("a project, model or cid cannot be written: it is not valid text") from None
-    return b"%b?%b&%b" % (path, query, rest) if rest else b"%b?%b" % (path, query)
 
 
 def split_model_query(target: bytes) -> ModelQuery:
