@@ -656,4 +656,27 @@ DISCOVERY_ANSWER_MAX_BYTES: Final = 4_194_304
 """4 MiB: the list of a server with a thousand models, each described at length."""
 
 DISCOVERY_MAX_MODELS: Final = 512
-"""Models of one server that are looked at; half of what a node may register."""
+"""Models of one server that are looked at: as many as a node may register."""
+
+# --- models of this node -----------------------------------------------------------------------------------
+
+HEALTH_TIMEOUT_S: Final = 5.0
+"""For the answer of a model server that is asked whether it is there; the question costs it nothing."""
+
+HEALTH_FAILURES: Final = 2
+"""Questions in a row that a server leaves without an answer until it is withdrawn; one may be bad luck."""
+
+HEALTH_REST_S: Final = 1.0
+"""Between two questions out of turn: failures come in crowds."""
+
+HEALTH_PROBES_MAX: Final = 16
+"""Servers asked at once."""
+
+MODEL_CONCURRENT_MAX: Final = 1_000_000
+"""Of `MaxConcurrent`: a number beyond it is a mistake."""
+
+DRAIN_TIMEOUT_S: Final = 300.0
+"""How long whoever drains a model waits for its requests: as long as an image may take to begin."""
+
+TLS_POLL_S: Final = 5.0
+"""How often a node looks whether its certificate was renewed: two calls of the file system."""

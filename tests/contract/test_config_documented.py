@@ -32,7 +32,8 @@ def fields(kind: Any, path: str) -> Iterator[tuple[str, Any]]:
         elif isinstance(element, type) and issubclass(element, msgspec.Struct):
             yield from fields(element, f"{where}[]")
         else:
-            yield where, list(field.default) if isinstance(field.default, tuple) else field.default
+            default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+            yield where, list(default) if isinstance(default, tuple) else default
 
 
 def rows(document: str) -> dict[str, tuple[str, str, str]]:

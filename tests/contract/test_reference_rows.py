@@ -169,6 +169,13 @@ CONFIGURATION: Rows = {
         "e2e/test_streams.py::test_a_failure_before_the_first_comment_has_its_status",
     ),
     "AICN.Routing.Continue": ("e2e/test_streams.py::test_broken_stream_goes_on_at_another_worker",),
+    "AICN.Discovery.Enabled": ("integration/test_discovery.py::test_a_node_finds_its_neighbours",),
+    "AICN.Discovery.Interval": ("integration/test_discovery.py::test_a_node_finds_its_neighbours",),
+    "AICN.Discovery.Project": ("integration/test_discovery.py::test_a_node_finds_its_neighbours",),
+    "AICN.Discovery.Include": ("integration/test_discovery.py::test_the_owner_chooses_and_names",),
+    "AICN.Discovery.Exclude": ("integration/test_discovery.py::test_the_owner_chooses_and_names",),
+    "AICN.Discovery.Names": ("integration/test_discovery.py::test_the_owner_chooses_and_names",),
+    "AICN.Discovery.Ports": ("integration/test_discovery.py::test_a_node_finds_its_neighbours",),
     "AICN.History.Enabled": ("e2e/test_history.py::test_nothing_is_kept_when_it_is_switched_off",),
     "AICN.History.Prompts": (
         "e2e/test_history.py::test_words_are_kept_where_they_are_wanted_and_deleted_when_they_are_not",

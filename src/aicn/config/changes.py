@@ -36,6 +36,26 @@ class ModelEntry(Protocol):
         """Which instance it is."""
         ...
 
+    @property
+    def server_model(self) -> str:
+        """What its model server calls it; empty: the same."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """Whether it takes no requests."""
+        ...
+
+    @property
+    def max_concurrent(self) -> int:
+        """How many requests it takes at once; 0: no limit."""
+        ...
+
+    @property
+    def server_model(self) -> str:
+        """What its server calls it; empty: the same."""
+        ...
+
 
 def set_models(raw: Raw, models: Iterable[ModelEntry]) -> None:
     """Make `models` all that `AIProjects` holds, in their order; keys that mean nothing to us stay with their entry.
@@ -47,6 +67,8 @@ def set_models(raw: Raw, models: Iterable[ModelEntry]) -> None:
     for model in models:
         old = _find(old_projects.get(model.project, {}), model.model, model.cid)
         written = {"Model": model.model, "API": model.api, "Type": int(model.kind), "CID": model.cid}
+        if model.server_model or "ServerModel" in old:
+            written["ServerModel"] = model.server_model
         fresh.setdefault(model.project, []).append({**old, **written})
     raw["AIProjects"] = [
         {**old_projects.get(project, {}), "Project": project, "Models": entries} for project, entries in fresh.items()

@@ -109,7 +109,17 @@ class HealthConfig(msgspec.Struct, frozen=True, rename={"enabled": "Enabled", "i
 
 
 class DiscoveryConfig(
-    msgspec.Struct, frozen=True, rename={"enabled": "Enabled", "interval": "Interval", "project": "Project"}
+    msgspec.Struct,
+    frozen=True,
+    rename={
+        "enabled": "Enabled",
+        "interval": "Interval",
+        "project": "Project",
+        "include": "Include",
+        "exclude": "Exclude",
+        "names": "Names",
+        "ports": "Ports",
+    },
 ):
     """`AICN.Discovery`: model servers of this machine that register themselves."""
 
@@ -119,6 +129,14 @@ class DiscoveryConfig(
     """How often."""
     project: str = ""
     """Project that their models are registered under; needed once it is enabled."""
+    include: tuple[str, ...] = ()
+    """Patterns of the models that are registered, with `*` and `?`; none: all."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of those that are left out all the same."""
+    names: dict[str, str] = {}
+    """Names on the network of models that their servers call otherwise."""
+    ports: tuple[int, ...] = ()
+    """Ports that are looked at besides those that the known servers listen on by themselves."""
 
     @property
     def interval_s(self) -> float:

@@ -11,6 +11,9 @@ from aicn.config.checks import check_duration, check_host_port, wrong
 from aicn.config.own import DiscoveryConfig, LimitsConfig, OwnApiConfig, OwnConfig, OwnRoutingConfig, OwnUpgradeConfig
 from aicn.config.source import check_source
 from aicn.errors import ConfigError
+from aicn.ids import name_fault
+
+_MAX_PORT: Final = 65_535
 
 _PUBLIC_KEY: Final = re.compile(r"[A-Za-z0-9+/]{43}=", re.ASCII)
 """32 bytes in base64."""
@@ -84,3 +87,9 @@ def _check_discovery(discovery: DiscoveryConfig) -> None:
     check_duration("AICN.Discovery.Interval", discovery.interval, positive=True)
     if discovery.enabled and not discovery.project:
         raise ConfigError("AICN.Discovery.Project is empty; name the project that found models are registered under")
+    for index, port in enumerate(discovery.ports):
+        if not 1 <= port <= _MAX_PORT:
+            raise wrong(f"AICN.Discovery.Ports[{index}]", port, f"use a port from 1 to {_MAX_PORT}")
+    for found, name in discovery.names.items():
+        if not name or name_fault(name, defaults.NAME_MAX_BYTES) is not None:
+            raise wrong(f"AICN.Discovery.Names[{found!r}]", name, "write a name without control characters")

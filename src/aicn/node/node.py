@@ -244,6 +244,11 @@ class Node:
         background.spawn("heartbeats", self._announcer.run(), self._announcer.stop)
         background.spawn("known peers", known_peers.run(), known_peers.stop)
         self._links.start(background, known_peers.to_dial())
+        if config.aicn.discovery.enabled:
+            from aicn.node.discovery import follow_model_servers  # noqa: PLC0415 - most nodes do without
+
+            own_port = int(self.api.address.rpartition(":")[2])
+            background.spawn("discovery", follow_model_servers(config.aicn.discovery, self.registry, own_port))
         read_node(self._records.counted, self.registry, self._links.dialer)
         if is_supervised() and is_automatic(config):
             background.spawn("upgrades", self._upgrade())

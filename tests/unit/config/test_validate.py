@@ -92,6 +92,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("AICN.Health.Interval", "0s", "AICN.Health.Interval is '0s'; use a duration above zero"),
     ("AICN.Discovery.Interval", "0s", "AICN.Discovery.Interval is '0s'; use a duration above zero"),
     ("AICN.Discovery", {"Enabled": True}, "AICN.Discovery.Project is empty; name the project"),
+    ("AICN.Discovery.Ports", [8000, 70_000], "AICN.Discovery.Ports[1] is 70000; use a port from 1 to 65535"),
+    ("AICN.Discovery.Names", {"a": ""}, "AICN.Discovery.Names['a'] is ''; write a name"),
     ("AICN.Traces.Endpoint", "127.0.0.1:4318", "AICN.Traces.Endpoint is '127.0.0.1:4318'; write a URL"),
     ("AICN.Upgrade", {"Source": "/srv/releases"}, "AICN.Upgrade.PublicKey is empty; set both"),
     ("AICN.Upgrade", {"PublicKey": "A" * 43 + "="}, "AICN.Upgrade.Source is empty; set both"),

@@ -1,0 +1,233 @@
+"""Model servers of this machine are found by what they answer, and followed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from aicn.backends import DocumentReader
+from aicn.ids import ModelKind
+from aicn.registry import Model, ModelRegistry
+from aicn.registry.discovery import Follower, FoundServer, Scanner, Selection
+from aicn.registry.discovery import scanner as scanner_module
+from support import model_servers
+from support.model_servers import Documents, serving
+from support.processes import Nodes, free_ports
+
+NAMES = ("llama3:latest", "org/tiny")
+
+SOFTWARE: dict[str, tuple[Callable[..., Documents], str]] = {
+    "Ollama": (model_servers.ollama, "ollama"),
+    "vLLM": (model_servers.vllm, "vllm"),
+    "SGLang": (model_servers.sglang, "sglang"),
+    "llama.cpp": (model_servers.llama_cpp, "llama.cpp"),
+    "an older llama.cpp": (model_servers.older_llama_cpp, "llama.cpp"),
+    "LM Studio": (model_servers.lm_studio, "lmstudio"),
+    "LocalAI": (model_servers.local_ai, "localai"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_port_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs on the machine of the tests is none of their business."""
+    monkeypatch.setattr(scanner_module, "KNOWN_PORTS", {})
+
+
+@contextlib.asynccontextmanager
+async def scanner_of(*urls: str) -> AsyncIterator[Scanner]:
+    reader = DocumentReader()
+    try:
+        yield Scanner(reader.read, more_ports=[int(url.rpartition(":")[2]) for url in urls])
+    finally:
+        await reader.close()
+
+
+async def found_of(documents: Documents) -> FoundServer | None:
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        found = await scanner.scan()
+    assert len(found) < 2
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("name", SOFTWARE)
+async def test_a_chat_server_is_known_by_its_answers(name: str) -> None:
+    make, software = SOFTWARE[name]
+    found = await found_of(make(*NAMES))
+    assert found is not None
+    assert found.software == software
+    assert [(model.name, model.kind) for model in found.models] == [(each, ModelKind.CHAT) for each in NAMES]
+    assert {model.api for model in found.models} == {f"{found.url}/v1/chat/completions"}
+
+
+async def test_an_older_sglang_tells_the_one_model_that_it_runs() -> None:
+    found = await found_of(model_servers.older_sglang("org/tiny"))
+    assert found is not None
+    assert (found.software, [model.name for model in found.models]) == ("sglang", ["org/tiny"])
+
+
+async def test_image_servers_are_known_by_their_answers() -> None:
+    webui = await found_of(model_servers.automatic1111("sdxl"))
+    comfy = await found_of(model_servers.comfyui("sdxl.safetensors"))
+    assert webui is not None
+    assert comfy is not None
+    assert (webui.software, comfy.software) == ("automatic1111", "comfyui")
+    (model,) = webui.models
+    assert (model.name, model.kind, model.api) == ("sdxl", ModelKind.IMAGE_GENERATION, f"{webui.url}/sdapi/v1/txt2img")
+    # It has no route that takes a prompt and answers with an image.
+    assert [(each.name, each.api) for each in comfy.models] == [("sdxl.safetensors", "")]
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        {},
+        model_servers.stranger("m"),
+        {"/v1/models": {"object": "list", "data": [None, 7]}},
+        {"/v1/models": [], "/api/tags": {"models": "many"}, "/api/version": {"version": "1"}},
+        {"/api/v0/models": {"data": [{"id": "m"}]}, "/system": {"backends": 7}, "/props": [], "/system_stats": 1},
+    ],
+    ids=["nothing", "another node", "no models", "no tags", "half signs"],
+)
+async def test_who_shows_no_sign_is_left_alone(documents: Documents) -> None:
+    assert await found_of(documents) is None
+
+
+async def test_names_that_could_do_harm_are_left_out() -> None:
+    found = await found_of(model_servers.vllm("good", "bad\nname", "x" * 300, ""))
+    assert found is not None
+    assert [model.name for model in found.models] == ["good"]
+
+
+async def test_an_answer_that_is_too_long_is_none() -> None:
+    assert await found_of({**model_servers.vllm("m"), "/v1/models": {"data": ["x" * 5_000_000]}}) is None
+
+
+async def test_a_port_that_speaks_no_http_is_left_alone() -> None:
+    async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    async with server, serving(model_servers.vllm("m")) as url:
+        port = server.sockets[0].getsockname()[1]
+        (dead,) = free_ports(1)
+        async with scanner_of(f":{port}", f":{dead}", url) as scanner:
+            found = await scanner.scan()
+    assert [each.software for each in found] == ["vllm"]
+
+
+class Shelf:
+    """A registry that is followed, without a node around it."""
+
+    def __init__(self) -> None:
+        self.registry = ModelRegistry(save=self._save)
+        self.saved = 0
+
+    async def _save(self, _: tuple[Model, ...]) -> None:
+        self.saved += 1
+
+    @property
+    def names(self) -> list[tuple[str, str, str]]:
+        """Name, instance and the server's own name of each model."""
+        return [(model.model, model.cid, model.server_model) for model in self.registry.models()]
+
+    def follower(self, scanner: Scanner, **selection: object) -> Follower:
+        return Follower(
+            self.registry,
+            scanner,
+            project="P",
+            selection=Selection(**selection),  # type: ignore[arg-type]
+            interval_s=1.0,
+        )
+
+
+async def test_models_come_and_go_with_their_server() -> None:
+    shelf, documents = Shelf(), model_servers.ollama("a", "b")
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        follower = shelf.follower(scanner)
+        await follower.follow()
+        assert shelf.names == [("a", "", "a"), ("b", "", "b")]
+        await follower.follow()
+        assert shelf.saved == 2, "what has not changed is not written"
+        documents.update(model_servers.ollama("b", "c"))
+        await follower.follow()
+        assert shelf.names == [("b", "", "b"), ("c", "", "c")]
+        documents.update(model_servers.ollama())
+        await follower.follow()
+        assert shelf.names == []
+
+
+async def test_a_server_that_is_down_keeps_its_models() -> None:
+    shelf = Shelf()
+    async with serving(model_servers.vllm("a")) as url, scanner_of(url) as scanner:
+        await shelf.follower(scanner).follow()
+    async with scanner_of(url) as scanner:
+        await shelf.follower(scanner).follow()
+    assert shelf.names == [("a", "", "a")]
+
+
+async def test_the_owner_chooses_and_names() -> None:
+    shelf, documents = Shelf(), model_servers.ollama("llama3:latest", "llama3:70b", "bge-m3", "secret")
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        chosen = {"include": ("llama3*", "secret"), "exclude": ("secret",), "names": {"llama3:latest": "llama3"}}
+        await shelf.follower(scanner, **chosen).follow()
+        assert shelf.names == [("llama3", "", "llama3:latest"), ("llama3:70b", "", "llama3:70b")]
+        # A node that is started again with another choice.
+        await shelf.follower(scanner, include=("llama3:latest",), names={"llama3:latest": "llama3"}).follow()
+        assert shelf.names == [("llama3", "", "llama3:latest")]
+
+
+async def test_what_was_registered_by_hand_is_left_alone() -> None:
+    shelf, documents = Shelf(), model_servers.llama_cpp("a")
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        api = f"{url.replace('127.0.0.1', 'localhost')}/v1/chat/completions"
+        await shelf.registry.register(Model.of("P", "mine", api, 0, ""))
+        await shelf.registry.register(Model.of("P", "renamed", api, 0, "", "a"))
+        await shelf.registry.register(Model.of("Q", "other", api, 0, "", "b"))
+        await shelf.follower(scanner).follow()
+    assert shelf.names == [("mine", "", ""), ("renamed", "", "a"), ("other", "", "b")]
+
+
+async def test_two_servers_with_one_model_are_two_instances() -> None:
+    shelf = Shelf()
+    async with (
+        serving(model_servers.vllm("a")) as one,
+        serving(model_servers.ollama("a")) as two,
+        scanner_of(one, two) as scanner,
+    ):
+        for _ in range(2):
+            await shelf.follower(scanner).follow()
+    first, second = sorted((one, two), key=lambda url: int(url.rpartition(":")[2]))
+    assert shelf.names == [("a", "", "a"), ("a", second.rpartition(":")[2], "a")]
+    assert [model.api for model in shelf.registry.models()] == [
+        f"{first}/v1/chat/completions",
+        f"{second}/v1/chat/completions",
+    ]
+
+
+async def test_a_node_finds_its_neighbours(tmp_path: Path) -> None:
+    documents = model_servers.vllm("llama3")
+    async with serving(documents) as url, Nodes(tmp_path) as nodes:
+        entry = await nodes.input()
+        discovery = {
+            "Enabled": True,
+            "Interval": "100ms",
+            "Project": "home",
+            "Ports": [int(url.rpartition(":")[2])],
+            "Include": ["llama*"],
+            "Names": {"llama3": "llama"},
+        }
+        worker = await nodes.worker(entry, AICN={"Discovery": discovery})
+        await nodes.until_seen(entry, "home", "llama", worker)
+        (project,) = worker.config()["AIProjects"]
+    assert project == {
+        "Project": "home",
+        "Models": [
+            {"Model": "llama", "API": f"{url}/v1/chat/completions", "Type": 0, "CID": "", "ServerModel": "llama3"}
+        ],
+    }
