@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aicn.clock import ManualClock, SystemClock
-from aicn.errors import DialFailed, StreamReset
+from aicn.errors import DialFailed, StreamRefused, StreamReset
 from aicn.ids import InstanceId, ModelKind, ModelName, Multiaddr, PeerId, ProjectName
 from aicn.p2p.host import Connection, Direction, Stream
 from aicn.p2p.pipe import stream_pair
@@ -32,7 +32,7 @@ DONE = b"data: [DONE]\n\n"
 GOOD = EVENTS + ROLE + WORD + DONE
 """Without a length: it ends when the stream does."""
 
-RESET, HANG, UNREACHABLE = "reset", "hang", "unreachable"
+RESET, HANG, UNREACHABLE, REFUSING = "reset", "hang", "unreachable", "refusing"
 Step = bytes | str | asyncio.Event
 """Bytes are written, an event is awaited."""
 
@@ -68,6 +68,8 @@ class Peers:
         script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
         if script == (UNREACHABLE,):
             raise DialFailed("nobody is there")
+        if script == (REFUSING,):
+            raise StreamRefused("it does not speak the protocol")
         asking, answering = stream_pair(OWN, peer, "p")
         self._serving.append(asyncio.create_task(self._serve(answering, script, asking.peer)))
         await asking.write(first)

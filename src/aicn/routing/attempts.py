@@ -18,9 +18,13 @@ from aicn import defaults
 from aicn.errors import (
     AicnError,
     AttemptsExhausted,
+    CorePanicked,
+    HostClosed,
     NetworkError,
     NetworkTimeout,
     NoCandidate,
+    Overloaded,
+    StreamRefused,
     WireError,
 )
 from aicn.ids import PeerId
@@ -305,11 +309,14 @@ def _outcome_of(attempt: Attempt) -> SampleOutcome | None:
     """Return what a failed attempt says of its instance; None if it says nothing."""
     answer = attempt.answer
     if answer is None:
-        return SampleOutcome.FAILED
+        return None if isinstance(attempt.error, _NOT_ITS_FAULT) else SampleOutcome.FAILED
     if answer.node_error in _WORKING:
         return None
     return SampleOutcome.BUSY if answer.status in _BUSY and answer.node_error is None else SampleOutcome.FAILED
 
+
+_NOT_ITS_FAULT: Final = (CorePanicked, HostClosed, Overloaded, StreamRefused)
+"""It was not asked: this node could not, or the request is nothing for the way that the peer is asked by."""
 
 _WORKING: Final = frozenset(kind.slug for kind in SAID_OF_THE_MODEL)
 _BUSY: Final = frozenset({429, 503})

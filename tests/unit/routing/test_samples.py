@@ -18,6 +18,7 @@ from support.scripted_peers import (
     EVENTS,
     GOOD,
     HANG,
+    REFUSING,
     RESET,
     ROLE,
     SOON_S,
@@ -35,6 +36,7 @@ from support.scripted_peers import (
 @pytest.mark.parametrize(
     ("script", "outcomes"),
     [
+        pytest.param((REFUSING,), [], id="old release that gossip cannot ask for this"),
         pytest.param((UNREACHABLE,), [SampleOutcome.FAILED], id="unreachable"),
         pytest.param((EVENTS, ROLE, RESET), [SampleOutcome.FAILED], id="broken before its content"),
         pytest.param((whole(500, b""),), [SampleOutcome.FAILED], id="500"),
