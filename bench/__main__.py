@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvloop
 
+from bench.cancel import cancel, worst
 from bench.client import Refused, Streams, Target, percentile, requests_per_s, streams
 from support.processes import NodeFailed, NodeProcess, Nodes, free_ports
 
@@ -118,6 +119,16 @@ async def punctuality(ways: Ways, clients: int, rounds: int) -> list[Row]:
     ]
 
 
+async def cancellation(rounds: int) -> list[Row]:
+    with tempfile.TemporaryDirectory(prefix="aicn-bench-") as folder:
+        delays_ms = await cancel(Path(folder), rounds)
+    all_ms = [delay for each in delays_ms.values() for delay in each]
+    mode, p99_ms = worst(delays_ms, 99)
+    through = f"p50 {percentile(all_ms, 50):.1f} ms"
+    what = f"{len(all_ms)} clients that leave, p99"
+    return [Row(what, "", through, f"{p99_ms:.1f} ms ({mode})", "<= 200 ms", p99_ms <= 200)]
+
+
 def memory(entry: NodeProcess, worker: NodeProcess, when: str, *, judged: bool) -> Row:
     megabytes = [node.rss_bytes() / 1e6 for node in (entry, worker)]
     worst = max(megabytes)
@@ -156,7 +167,8 @@ async def measure(seconds: float) -> list[Row]:
             print("==> requests per second", flush=True)
             rows += await throughput(ways, seconds)
             rows.append(memory(entry, worker, "after the load", judged=False))
-            return rows
+    print("==> clients that leave", flush=True)
+    return rows + await cancellation(rounds=max(10, round(10 * seconds)))
 
 
 def main() -> None:
