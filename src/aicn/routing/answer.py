@@ -14,7 +14,7 @@ from aicn.ids import InstanceId
 from aicn.p2p.host import Stream
 from aicn.routing.ask import Ask
 from aicn.routing.first_content import FirstContent, Found
-from aicn.routing.told_failure import as_answer
+from aicn.routing.told_failure import as_answer, told_status
 from aicn.wire.http_frames import ResponseHead, ResponseParser
 
 ERROR_HEADER: Final = b"x-aicn-error"
@@ -39,6 +39,7 @@ class Answer:
         attempts: how many peers were tried, this one included. Set by the router.
         first_content_s: from the request to its first content, all attempts together; None while unknown. Set by the
             router.
+        told_status: the status that a failure told with status 200 should have had; None if there was none.
         events: how many events of a stream have been read, about as many as there were tokens.
         broken: whether it broke off.
     """
@@ -61,6 +62,7 @@ class Answer:
         self.headers = head.headers
         self.attempts = 1
         self.first_content_s: float | None = None
+        self.told_status: int | None = None
         self.events = 0
         self.broken = False
         self.node_error = next((_slug(value) for name, value in head.headers if name == ERROR_HEADER), None)
@@ -96,6 +98,8 @@ class Answer:
             await self._until_content(FirstContent(self._endpoint))
         elif kind == _JSON and self._is_short():
             await self._gather()
+            if self.status == _OK:
+                self.told_status = told_status(self._ahead)
         else:
             self._ahead = await self.read_some()
 

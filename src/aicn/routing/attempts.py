@@ -33,7 +33,7 @@ from aicn.routing.ask import Ask
 from aicn.routing.candidates import Candidate
 from aicn.routing.exchange import OpenStream, ask_peer
 from aicn.routing.hedge import hedge_after_s, hedged
-from aicn.routing.judgement import SAID_OF_THE_MODEL, reason_of, worth_another
+from aicn.routing.judgement import SAID_OF_THE_MODEL, reason_of, status_of, worth_another
 from aicn.routing.reservations import Instance, Reservations
 from aicn.routing.retry_budget import RetryBudget
 from aicn.routing.selector import Sample, SampleOutcome, Selector, Wanted
@@ -273,7 +273,7 @@ class Attempts:
         answer = attempt.answer
         if answer.broken:
             self._tell(attempt, Sample(SampleOutcome.FAILED))
-        elif answer.status >= _FAILED_FROM:
+        elif status_of(answer) >= _FAILED_FROM:
             # To refuse is quick; it says nothing of how long an answer takes.
             self._tell(attempt, Sample(SampleOutcome.GOOD))
         else:
@@ -312,7 +312,7 @@ def _outcome_of(attempt: Attempt) -> SampleOutcome | None:
         return None if isinstance(attempt.error, _NOT_ITS_FAULT) else SampleOutcome.FAILED
     if answer.node_error in _WORKING:
         return None
-    return SampleOutcome.BUSY if answer.status in _BUSY and answer.node_error is None else SampleOutcome.FAILED
+    return SampleOutcome.BUSY if status_of(answer) in _BUSY and answer.node_error is None else SampleOutcome.FAILED
 
 
 _NOT_ITS_FAULT: Final = (CorePanicked, HostClosed, Overloaded, StreamRefused)

@@ -17,6 +17,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.endpoints import Endpoint
+from aicn.routing.told_failure import is_failure_code
 
 _EVENT_END: Final = re.compile(rb"(?>\r\n|[\r\n])(?>\r\n|[\r\n])")
 _LONGEST_END_BYTES: Final = 4
@@ -137,7 +138,7 @@ _CHUNKED: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 
 def _is_code(said: dict[str, Any]) -> bool:
     """Whether it is a failure in the words of the reference: a number that is not 0, and a message."""
-    return "choices" not in said and "type" not in said and isinstance(said.get("code"), int) and said["code"] != 0
+    return "choices" not in said and "type" not in said and is_failure_code(said.get("code"))
 
 
 def _chunk_begun(said: dict[str, Any]) -> bool:

@@ -38,16 +38,22 @@ def worth_another(answer: Answer) -> bool:
     """
     if answer.node_error is not None:
         return answer.node_error not in _NEVER_REPEATED
-    if answer.status == _NOT_FOUND:
+    status = status_of(answer)
+    if status == _NOT_FOUND:
         return _MODEL_MISSING.search(answer.ahead) is not None
-    return answer.status == _TOO_MANY_REQUESTS or answer.status >= _SERVER_ERRORS
+    return status == _TOO_MANY_REQUESTS or status >= _SERVER_ERRORS
+
+
+def status_of(answer: Answer) -> int:
+    """Return the status of an answer, as it should have been."""
+    return answer.told_status or answer.status
 
 
 def reason_of(answer: Answer) -> AicnError:
     """Return as an error why an answer is no good, for those who give up."""
     slug = answer.node_error
     if slug is None:
-        return errors.NodeUnavailable(f"the model server of node {answer.peer} answered {answer.status}")
+        return errors.NodeUnavailable(f"the model server of node {answer.peer} answered {status_of(answer)}")
     return told_by_node(answer.peer, slug)
 
 

@@ -1,6 +1,7 @@
-"""A failure that a model server told as the first event of a stream, written as the answer it should have been.
+"""A failure that a model server told with status 200: what its status should have been.
 
-No content has left yet, so the client can still have an honest status.
+One told as the first event of a stream is written as the answer it should have been: no content has left yet, so the
+client can still have an honest status.
 """
 
 from __future__ import annotations
@@ -33,6 +34,33 @@ _STATUSES: Final = {
     "unavailable_error": 503,
 }
 """Status by the type or code of an error, in lower case: OpenAI's, Anthropic's, and those of vLLM and llama.cpp."""
+
+
+class _Whole(msgspec.Struct):
+    error: Any = None
+    code: Any = None
+
+
+_whole: Final = msgspec.json.Decoder(_Whole)
+
+
+def told_status(body: bytes) -> int | None:
+    """Return the status that a whole JSON answer with status 200 should have had; None if it tells no failure.
+
+    It tells one by an error, as OpenAI's API does, or by a code that is a number and not 0, as the reference does.
+    """
+    if b'"error"' not in body and b'"code"' not in body:
+        return None
+    try:
+        said = _whole.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return as_answer(body)[0] if said.error or is_failure_code(said.code) else None
+
+
+def is_failure_code(code: object) -> bool:
+    """Whether `code` is what the reference and its model servers tell failures by: a number that is not 0."""
+    return isinstance(code, int) and not isinstance(code, bool) and code != 0
 
 
 def as_answer(data: bytes) -> tuple[int, bytes]:

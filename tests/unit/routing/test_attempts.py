@@ -55,6 +55,10 @@ FAILURES = [
     pytest.param((b"garbage\r\n\r\n", HANG), id="no HTTP"),
     pytest.param((whole(200, b"{}", "content-type: application/json")[:-1], RESET), id="reset inside short JSON"),
     *(pytest.param((whole(status, b"{}"),), id=str(status)) for status in (429, 500, 502, 503, 504, 529)),
+    *(
+        pytest.param((whole(200, told, "content-type: application/json"),), id=f"200 with {told.decode()}")
+        for told in (b'{"error":{"message":"m"}}', b'{"error":"m"}', b'{"code":1007,"message":"m"}')
+    ),
     pytest.param((EVENTS, ROLE, b'data: {"error":{"message":"m","code":503}}\n\n'), id="error event behind the role"),
     pytest.param((EVENTS, b'event: error\ndata: {"error":{"type":"overloaded_error"}}\n\n'), id="error event"),
     *(
@@ -89,6 +93,14 @@ async def test_users_error_is_nobody_elses_business(refusal: tuple[Step, ...]) -
     assert 400 <= status < 500
     assert attempts == 1
     assert len(peers.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "told", [b'{"error":{"message":"m","code":400}}', b'{"error":null,"choices":[]}', b'{"code":0}', b'["error"]']
+)
+async def test_answer_with_status_200_that_is_nobody_elses_business(told: bytes) -> None:
+    peers = Peers((whole(200, told, "content-type: application/json"),), (GOOD,))
+    assert await send(peers) == (200, told, 1)
 
 
 async def test_break_after_the_first_content_is_the_clients_to_see() -> None:
