@@ -2,5 +2,6 @@
 
 from aicn.backends.client import BackendClient, BackendReply
 from aicn.backends.documents import DocumentReader
+from aicn.backends.probe import probe
 
-__all__ = ["BackendClient", "BackendReply", "DocumentReader"]
+__all__ = ["BackendClient", "BackendReply", "DocumentReader", "probe"]

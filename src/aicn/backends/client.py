@@ -10,7 +10,7 @@ import asyncio
 import functools
 import os
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -40,6 +40,8 @@ _NEVER_A_BODY: Final = frozenset({204, 304})
 
 _FAILED: Final = 400
 """Statuses from here on are refusals and failures."""
+
+_SERVER_ERRORS: Final = 500
 
 _URLS_REMEMBERED: Final = 256
 
@@ -90,7 +92,12 @@ class BackendReply:
 
 
 class BackendClient:
-    """HTTP client with one connection pool, to be closed by its owner."""
+    """HTTP client with one connection pool, to be closed by its owner.
+
+    Attributes:
+        heard: called with the URL of a request that was answered, other than by a failure of the server.
+        missed: called with the URL of a request for which no connection could be made. Neither may block or raise.
+    """
 
     def __init__(self, *, idle_timeout_s: float = defaults.BACKEND_IDLE_TIMEOUT_S) -> None:
         """`idle_timeout_s` bounds the silence before the head and between two reads of the body."""
@@ -98,6 +105,8 @@ class BackendClient:
         self._resting: defaultdict[_Place, deque[tuple[BackendConnection, asyncio.TimerHandle]]] = defaultdict(deque)
         self._open: set[BackendConnection] = set()
         self._slots = asyncio.Semaphore(defaults.BACKEND_MAX_CONNECTIONS)
+        self.heard: Callable[[str], None] | None = None
+        self.missed: Callable[[str], None] | None = None
 
     @asynccontextmanager
     async def exchange(
@@ -119,7 +128,9 @@ class BackendClient:
         """
         place, target, host = _parts(url)
         async with self._slots:
-            connection = self._rested(place) or await self._connect(place)
+            connection = self._rested(place)
+            if connection is None:
+                connection = await self._connect_or_tell(place, url)
             self._open.add(connection)
             uploading: asyncio.Task[None] | None = None
             kept = False
@@ -134,6 +145,8 @@ class BackendClient:
                     chunked = not any(name == b"content-length" for name, _ in headers)
                     uploading = asyncio.create_task(_upload(connection, body, chunked=chunked))
                 answered = await connection.read_head()
+                if self.heard is not None and answered.status < _SERVER_ERRORS:
+                    self.heard(url)
                 if uploading is not None and answered.status >= _FAILED:
                     # The model server has seen enough of the request.
                     uploading.cancel()
@@ -183,6 +196,14 @@ class BackendClient:
             del self._resting[place]
         self._open.discard(connection)
         connection.abort()
+
+    async def _connect_or_tell(self, place: _Place, url: str) -> BackendConnection:
+        try:
+            return await self._connect(place)
+        except BackendUnreachable:
+            if self.missed is not None:
+                self.missed(url)
+            raise
 
     async def _connect(self, place: _Place) -> BackendConnection:
         loop = asyncio.get_running_loop()

@@ -51,11 +51,6 @@ class ModelEntry(Protocol):
         """How many requests it takes at once; 0: no limit."""
         ...
 
-    @property
-    def server_model(self) -> str:
-        """What its server calls it; empty: the same."""
-        ...
-
 
 def set_models(raw: Raw, models: Iterable[ModelEntry]) -> None:
     """Make `models` all that `AIProjects` holds, in their order; keys that mean nothing to us stay with their entry.
@@ -67,9 +62,11 @@ def set_models(raw: Raw, models: Iterable[ModelEntry]) -> None:
     for model in models:
         old = _find(old_projects.get(model.project, {}), model.model, model.cid)
         written = {"Model": model.model, "API": model.api, "Type": int(model.kind), "CID": model.cid}
-        if model.server_model or "ServerModel" in old:
-            written["ServerModel"] = model.server_model
-        fresh.setdefault(model.project, []).append({**old, **written})
+        own = {"ServerModel": model.server_model, "Paused": model.paused, "MaxConcurrent": model.max_concurrent}
+        # Of what the reference does not know, no more is written than there is to say.
+        kept = {key: value for key, value in old.items() if key not in own}
+        said = {key: value for key, value in own.items() if value}
+        fresh.setdefault(model.project, []).append({**kept, **written, **said})
     raw["AIProjects"] = [
         {**old_projects.get(project, {}), "Project": project, "Models": entries} for project, entries in fresh.items()
     ]

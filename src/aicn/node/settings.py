@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 
 from aicn import __version__, defaults
 from aicn.config import Config
@@ -74,7 +75,7 @@ def configured_models(config: Config) -> tuple[Model, ...]:
         for entry in project.models:
             try:
                 made = Model.of(project.project, entry.model, entry.api, entry.type, entry.cid, entry.server_model)
-                models.append(made)
+                models.append(replace(made, paused=entry.paused, max_concurrent=max(0, entry.max_concurrent)))
             except InvalidModel as error:
                 _log.warning("model %r of project %r is not served: %s", entry.model, project.project, error)
     return tuple(models)

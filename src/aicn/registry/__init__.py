@@ -2,16 +2,23 @@
 
 from aicn.ids import ModelKind
 from aicn.registry.address import check_model_url, is_own_address
+from aicn.registry.controls import Control, capped, paused, renamed
+from aicn.registry.health import HealthMonitor
 from aicn.registry.inflight import InFlight, Reservation
 from aicn.registry.models import Model
 from aicn.registry.registrar import ModelRegistry
 
 __all__ = [
+    "Control",
+    "HealthMonitor",
     "InFlight",
     "Model",
     "ModelKind",
     "ModelRegistry",
     "Reservation",
+    "capped",
     "check_model_url",
     "is_own_address",
+    "paused",
+    "renamed",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
@@ -24,6 +25,8 @@ class InFlight:
         """
         self._on_change = on_change
         self._counts: Counter[ModelKey] = Counter()
+        self._ended: dict[ModelKey, asyncio.Event] = {}
+        """For those who wait until nothing is in flight."""
 
     def count(self, model: Model) -> int:
         """Return how many requests `model` is working on."""
@@ -39,6 +42,11 @@ class InFlight:
         Entering and leaving do not wait, so that a cancellation cannot come between the two halves of either.
         """
         return Reservation(self, model.key)
+
+    async def until_idle(self, model: Model) -> None:
+        """Wait until nothing of `model` is in flight."""
+        while self._counts[model.key]:
+            await self._ended.setdefault(model.key, asyncio.Event()).wait()
 
     def _begin(self, key: ModelKey) -> None:
         self._counts[key] += 1
@@ -56,6 +64,8 @@ class InFlight:
         self._counts[key] -= 1
         if not self._counts[key]:  # keys come from outside; those not in use take no room
             del self._counts[key]
+            if (ended := self._ended.pop(key, None)) is not None:
+                ended.set()
 
     def _changed(self) -> None:
         if self._on_change is not None:

@@ -31,6 +31,10 @@ class Model:
     """Tells apart instances of one model, e.g. one per GPU; may be empty."""
     server_model: str = ""
     """What the model server calls it; empty: whatever the request says, which is `model` under `/v1`."""
+    paused: bool = False
+    """Whether it takes no requests for the time being."""
+    max_concurrent: int = 0
+    """Requests it works on at once at most; 0: no limit."""
 
     @property
     def key(self) -> ModelKey:

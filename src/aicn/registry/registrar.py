@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
-from aicn.errors import InvalidModel, ModelNotFound, RegistryError
+from aicn.errors import AicnError, BackendUnreachable, InvalidModel, ModelNotFound, Overloaded, RegistryError
 from aicn.ids import InstanceId, ModelName, ProjectName
 from aicn.registry.address import IpAddress, is_own_address
+from aicn.registry.controls import Control, as_before
 from aicn.registry.inflight import InFlight
 from aicn.registry.models import Model, ModelKey, check_count, check_model, check_project
 
@@ -27,6 +28,8 @@ class ModelRegistry:
 
     Attributes:
         in_flight: the requests in flight of each model.
+        lives: tells whether the model server with a URL answers; whoever watches the servers sets it.
+        on_register: called after a change of the models. It must not block or raise.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class ModelRegistry:
             is_own: tells whether an address is of this machine.
         """
         self.in_flight = InFlight(on_change)
+        self.lives: Callable[[str], bool] = _unwatched
+        self.on_register: Callable[[], None] | None = None
         self._save = save
         self._on_change = on_change
         self._is_own = is_own
@@ -78,6 +83,19 @@ class ModelRegistry:
         """Return the models that are served, in the order of their registration."""
         return tuple(self._served.values())
 
+    def offered(self) -> tuple[Model, ...]:
+        """Return the models that others may ask for now: neither paused nor on a server that does not answer."""
+        return tuple(model for model in self._served.values() if self.takes(model))
+
+    def takes(self, model: Model) -> bool:
+        """Whether `model` takes requests, however many it works on."""
+        return not model.paused and self.lives(model.api)
+
+    def tell(self) -> None:
+        """Call `on_change`: what is offered is no longer the same."""
+        if self._on_change is not None:
+            self._on_change()
+
     def find(self, project: str, model: str, cid: str = "") -> Model:
         """Return the instance that a request goes to.
 
@@ -85,29 +103,49 @@ class ModelRegistry:
 
         Raises:
             ModelNotFound: no such model, or instance of it, is registered here.
+            Overloaded: it is paused, or works on as many requests as it may.
+            BackendUnreachable: its server does not answer.
         """
         instances = self._instances.get((ProjectName(project), ModelName(model)), ())
         if cid:
             instances = tuple(each for each in instances if each.cid == cid)
         if not instances:
             raise ModelNotFound("can not find in registered project and model")
-        chosen = min(instances, key=lambda each: (self.in_flight.count(each), self._last_turns.get(each.key, 0)))
+        free = [each for each in instances if self.takes(each) and self._has_room(each)]
+        if not free:
+            raise self._why_not(instances)
+        chosen = min(free, key=lambda each: (self.in_flight.count(each), self._last_turns.get(each.key, 0)))
         self._turn += 1
         self._last_turns[chosen.key] = self._turn
         return chosen
 
+    def _has_room(self, model: Model) -> bool:
+        return not model.max_concurrent or self.in_flight.count(model) < model.max_concurrent
+
+    def _why_not(self, instances: tuple[Model, ...]) -> AicnError:
+        """Return why none of `instances` takes a request now: the reason that passes soonest."""
+        name = instances[0].model
+        if any(self.takes(each) for each in instances):
+            return Overloaded(f"model {name!r} works on as many requests as it may; ask again, or another node")
+        if any(not each.paused for each in instances):
+            return BackendUnreachable(f"the model server of {name!r} does not answer")
+        return Overloaded(f"model {name!r} is paused; ask again later, or another node")
+
     async def register(self, model: Model) -> None:
         """Serve `model`; replace the one with the same project, name and instance.
+
+        What an operator has changed of the former one stays, where the new one says nothing of it.
 
         Raises:
             InvalidModel: a field is missing, malformed or too long, or there are too many models.
             NotSameMachine: its URL leads to another machine.
         """
         check_model(model, self._is_own)
-        await self._change(
-            lambda kept: {**kept, model.key: model},
-            lambda served: {**served, model.key: model},
-        )
+
+        def with_model(models: dict[ModelKey, Model]) -> dict[ModelKey, Model]:
+            return {**models, model.key: as_before(model, self._kept.get(model.key))}
+
+        await self._change(with_model, with_model)
 
     async def register_project(self, project: str, models: Iterable[Model]) -> None:
         """Serve exactly `models` of `project`: those it had before and that are not among them are gone.
@@ -127,10 +165,12 @@ class ModelRegistry:
                     f"model {model.model!r} with cid {model.cid!r} is there twice; give each its own cid"
                 )
             fresh[model.key] = model
-        await self._change(
-            lambda kept: {**_without_project(kept, project), **fresh},
-            lambda served: {**_without_project(served, project), **fresh},
-        )
+
+        def with_models(models: dict[ModelKey, Model]) -> dict[ModelKey, Model]:
+            kept = {key: as_before(model, self._kept.get(key)) for key, model in fresh.items()}
+            return {**_without_project(models, project), **kept}
+
+        await self._change(with_models, with_models)
 
     async def unregister(self, project: str, model: str, cid: str) -> bool:
         """Serve an instance no more; requests in flight run to their end.
@@ -157,6 +197,37 @@ class ModelRegistry:
 
         return await self._change(without, without)
 
+    async def control(self, project: str, model: str, cid: str, change: Control) -> tuple[Model, ...]:
+        """Change the registration of an instance, or with an empty `cid` of every instance of a model.
+
+        Returns:
+            The instances that were meant, as they are now.
+
+        Raises:
+            ModelNotFound: no such model, or instance of it, is registered here.
+            InvalidModel: the change makes it one that cannot be registered, or gives it the name of another one.
+        """
+
+        def is_meant(each: Model) -> bool:
+            return (each.project, each.model) == (project, model) and cid in ("", each.cid)
+
+        def changed(models: dict[ModelKey, Model]) -> dict[ModelKey, Model]:
+            made: dict[ModelKey, Model] = {}
+            for each in models.values():
+                after = change(each) if is_meant(each) else each
+                if after.key in made or (after.key != each.key and after.key in models):
+                    raise InvalidModel(f"project {project!r} has a model {after.model!r} already; use another name")
+                made[after.key] = after
+            return made
+
+        after = [change(each) for each in self._served.values() if is_meant(each)]
+        if not after:
+            raise ModelNotFound("can not find in registered project and model")
+        for each in after:
+            check_model(each, self._is_own)
+        await self._change(changed, changed)
+        return tuple(after)
+
     async def _change(self, change_kept: _Change, change_served: _Change) -> bool:
         """Save the changed models, then show them; return whether there was anything to change."""
         async with self._changing:
@@ -170,8 +241,9 @@ class ModelRegistry:
     async def _save_and_show(self, kept: dict[ModelKey, Model], served: dict[ModelKey, Model]) -> None:
         await self._save(tuple(kept.values()))
         self._show(kept, served)
-        if self._on_change is not None:
-            self._on_change()
+        self.tell()
+        if self.on_register is not None:
+            self.on_register()
 
     def _show(self, kept: dict[ModelKey, Model], served: dict[ModelKey, Model]) -> None:
         instances: dict[tuple[ProjectName, ModelName], list[Model]] = {}
@@ -180,6 +252,10 @@ class ModelRegistry:
         self._kept, self._served = kept, served
         self._instances = {name: tuple(each) for name, each in instances.items()}
         self._last_turns = {key: turn for key, turn in self._last_turns.items() if key in served}
+
+
+def _unwatched(_: str) -> bool:
+    return True
 
 
 _Change = Callable[[dict[ModelKey, Model]], dict[ModelKey, Model]]

@@ -47,7 +47,7 @@ class NodeFacts:
         )
 
     def projects(self, *, reveal_api: bool) -> AIProjectResponse:
-        """Return what is served here; `reveal_api`: with the URLs of the model servers, which are nobody else's."""
+        """Return what is offered here; `reveal_api`: with the URLs of the model servers, which are nobody else's."""
         return describe_models(
-            self._registry.models(), self._registry.in_flight.count, self._flags, reveal_api=reveal_api
+            self._registry.offered(), self._registry.in_flight.count, self._flags, reveal_api=reveal_api
         )
