@@ -26,6 +26,7 @@ from aicn.store.keys import SECRET_PREFIX, ApiKey
 
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403
+_NOT_FOUND = 404
 
 _ADDRESSES_REMEMBERED = 256
 """Parsing an address costs as much as all other checks together; most callers come again."""
@@ -43,6 +44,7 @@ class AccessGate:
         allowed_hosts: Collection[str],
         keyring: Keyring | None = None,
         clock: Clock | None = None,
+        inference_only: bool = False,
     ) -> None:
         """Guard `app`.
 
@@ -55,13 +57,16 @@ class AccessGate:
                 under such a name counts as from elsewhere even if a reverse proxy on this machine sends it.
             keyring: the keys.
             clock: tells which of them have expired.
+            inference_only: whether only `public_paths` exist, and the own machine's callers are like all others: it is
+                for what the world may reach, through a tunnel on this machine perhaps.
         """
         self._app = app
         self._public_paths = frozenset(public_paths)
         self._open_inference = open_inference
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
-        self._keyring = keyring or Keyring()
+        self._keyring = Keyring() if keyring is None else keyring
         self._clock = clock or SystemClock()
+        self._inference_only = inference_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request."""
@@ -88,15 +93,19 @@ class AccessGate:
         name = _host_name(sent.authority)
         client = scope.get("client")
         address = client[0] if client is not None else ""
-        is_local = is_loopback(address) and (name == "localhost" or is_loopback(name))
+        at_home = is_loopback(address) and (name == "localhost" or is_loopback(name))
+        is_local = at_home and not self._inference_only
+        is_public = scope["path"] in self._public_paths or is_v1(scope["path"])
+        if self._inference_only and not is_public:
+            raise ApiError(Code.UNSUPPORTED, f"there is no route {scope['path']}", _NOT_FOUND)
         key = self._key(sent.secret, is_local=is_local)
         if is_local:
             return LOCAL if key is None else Principal(key)
-        if key is None and not (name in self._allowed_hosts or _is_address(name)):
+        if key is None and not (name in self._allowed_hosts or _is_address(name) or at_home):
             raise _forbidden(
                 f"this API does not answer under the name {name!r}; add it to AICN.API.AllowedHosts to allow that"
             )
-        if scope["path"] in self._public_paths or is_v1(scope["path"]):
+        if is_public:
             if key is None and not self._open_inference:
                 raise _unauthorized("inference needs an API key here; send one as `Authorization: Bearer sk-aicn-…`")
             return Principal(key, address)

@@ -18,6 +18,7 @@ from aicn.api.admission import Admission, open_admission
 from aicn.api.bootstrap import BootstrapRoutes
 from aicn.api.budget import Budget
 from aicn.api.chat import ChatEndpoint
+from aicn.api.controls import ControlRoutes
 from aicn.api.docs import DOCS_PATH, OPENAPI_PATH, document_routes
 from aicn.api.endpoint import Handler, JsonEndpoint
 from aicn.api.errors import ApiError, Code
@@ -70,6 +71,7 @@ class Handlers:
 
     network: NetworkRoutes
     projects: ProjectRoutes
+    controls: ControlRoutes
     swarm: SwarmRoutes
     bootstrap: BootstrapRoutes
     metrics: MetricsEndpoint
@@ -139,6 +141,12 @@ def routes(
         get("ai/projects/peers", projects.peers),
         post("ai/model/register", projects.register_model),
         post("ai/model/unregister", projects.unregister_model),
+        get("ai/model/list", handlers.controls.list),
+        post("ai/model/pause", handlers.controls.pause),
+        post("ai/model/resume", handlers.controls.resume),
+        post("ai/model/drain", handlers.controls.drain),
+        post("ai/model/cap", handlers.controls.cap),
+        post("ai/model/rename", handlers.controls.rename),
         post("ai/project/register", projects.register_project),
         post("ai/project/unregister", projects.unregister_project),
         Route(f"{PREFIX}/debug/metrics/prometheus", handlers.metrics, methods=["GET"]),
@@ -155,6 +163,7 @@ def build_app(
     allowed_hosts: Collection[str],
     keyring: Keyring | None = None,
     clock: Clock | None = None,
+    inference_only: bool = False,
 ) -> ASGIApp:
     """Return the application: the routes behind the gate, every failure as JSON; arguments as of `AccessGate`."""
     app = Starlette(routes=all_routes, exception_handlers={HTTPException: _http_error})
@@ -165,6 +174,7 @@ def build_app(
         allowed_hosts=allowed_hosts,
         keyring=keyring,
         clock=clock,
+        inference_only=inference_only,
     )
 
 

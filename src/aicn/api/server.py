@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 from collections.abc import Iterator
 
 import uvicorn
@@ -30,10 +31,21 @@ class _EmbeddedServer(uvicorn.Server):
 class ApiServer:
     """Serves an ASGI application on one address."""
 
-    def __init__(self, app: ASGIApp, address: str) -> None:
-        """`address` is `host:port`; `[…]` around an IPv6 host; an empty host means all addresses."""
+    def __init__(
+        self, app: ASGIApp, address: str, *, setting: str = "API.Addr", tls: ssl.SSLContext | None = None
+    ) -> None:
+        """Serve `app`.
+
+        Args:
+            app: answers.
+            address: `host:port`; `[…]` around an IPv6 host; an empty host means all addresses.
+            setting: where the configuration has the address.
+            tls: for HTTPS; None: plain HTTP.
+        """
         self._app = app
         self._address = address
+        self._setting = setting
+        self._tls = tls
         self._server: _EmbeddedServer | None = None
         self._task: asyncio.Task[None] | None = None
         self._socket: socket.socket | None = None
@@ -45,14 +57,14 @@ class ApiServer:
             ListenFailed: it is taken, or not of this machine.
             ConfigError: it is no address.
         """
-        host, port = split_address(self._address)
+        host, port = split_address(self._address, self._setting)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=defaults.API_MAX_CONNECTIONS)
         except OSError as error:
             raise ListenFailed(
                 f"the HTTP API cannot listen on {self._address} ({error.strerror}); "
-                "change API.Addr in the configuration, or stop the program that uses that port"
+                f"change {self._setting} in the configuration, or stop the program that uses that port"
             ) from error
 
     @property
@@ -64,9 +76,14 @@ class ApiServer:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
+    def url(self) -> str:
+        """Where it is reached, without a slash at the end."""
+        return f"{'https' if self._tls is not None else 'http'}://{self.address}"
+
+    @property
     def is_local(self) -> bool:
         """Whether only this machine can reach it."""
-        host, _ = split_address(self._address)
+        host, _ = split_address(self._address, self._setting)
         return host == "localhost" or is_loopback(host)
 
     @property
@@ -78,6 +95,7 @@ class ApiServer:
         """Serve in a task of its own; return when requests are answered."""
         if self._socket is None:
             self.bind()
+        tls = self._tls
         config = uvicorn.Config(
             self._app,
             http=BoundedConnection,
@@ -92,6 +110,7 @@ class ApiServer:
             limit_concurrency=defaults.API_MAX_CONNECTIONS,
             timeout_keep_alive=defaults.API_KEEPALIVE_S,
             timeout_graceful_shutdown=defaults.SHUTDOWN_GRACE_S,
+            ssl_context_factory=None if tls is None else lambda _, __: tls,
         )
         # A cut answer and a client's bad HTTP are told by our own lines; uvicorn's would repeat them as errors.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
@@ -115,7 +134,7 @@ class ApiServer:
             self._socket = None
 
 
-def split_address(address: str) -> tuple[str, int]:
+def split_address(address: str, setting: str = "API.Addr") -> tuple[str, int]:
     """Return host and port of `host:port`.
 
     Raises:
@@ -123,5 +142,5 @@ def split_address(address: str) -> tuple[str, int]:
     """
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004
-        raise ConfigError(f"API.Addr {address!r} is no address; write it as 127.0.0.1:7002")
+        raise ConfigError(f"{setting} {address!r} is no address; write it as 127.0.0.1:7002")
     return host.removeprefix("[").removesuffix("]"), int(port)

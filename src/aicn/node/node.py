@@ -16,10 +16,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
 
+from starlette.routing import Route
+
 from aicn import defaults
 from aicn.api import (
-    ApiServer,
     BootstrapRoutes,
+    ControlRoutes,
     Handlers,
     MetricsEndpoint,
     ModelRoutes,
@@ -27,7 +29,6 @@ from aicn.api import (
     NodeRoutes,
     ProjectRoutes,
     SwarmRoutes,
-    build_app,
     routes,
 )
 from aicn.api.streaming import StreamSettings
@@ -39,6 +40,8 @@ from aicn.node.accounts import Accounts
 from aicn.node.announcer import Announcer
 from aicn.node.background import Background
 from aicn.node.gossip import Questions
+from aicn.node.health import watch_model_servers
+from aicn.node.http import HttpListeners
 from aicn.node.links import Links
 from aicn.node.readings import read_network, read_node
 from aicn.node.records import Records
@@ -123,7 +126,7 @@ class Node:
             self.host.peer_id,
             self._inbox,
             self._publish,
-            models=self.registry.models,
+            models=self.registry.offered,
             in_flight=self.registry.in_flight.count,
             flags=node_flags(config),
             interval_s=config.app.peers_collect.heartbeat_interval_s,
@@ -153,9 +156,10 @@ class Node:
         self._spoken = SpokenProtocols(self.host.identity)
         self.host.on_gossip(self._questions.receive)
         self.host.on_event(self._event)
-        self.api = self._build_api()
+        self._http = HttpListeners(config, self._routes(), self._accounts.keyring, self._clock)
+        self.api = self._http.api
 
-    def _build_api(self) -> ApiServer:
+    def _routes(self) -> list[Route]:
         config = self._config
         collects = config.app.peers_collect.enabled
         reservations = Reservations(self._links.using)
@@ -180,27 +184,21 @@ class Node:
         handlers = Handlers(
             network=NetworkRoutes(self.host, self.directory, topic=config.app.topic_name, collects=collects),
             projects=ProjectRoutes(self.directory, self.registry, candidates),
+            controls=ControlRoutes(self.registry),
             swarm=SwarmRoutes(self.host),
             bootstrap=BootstrapRoutes(self.host, self._config_file, lambda: self._links.dialer),
             metrics=MetricsEndpoint(self._records.counted),
             nodes=NodeRoutes(self.host.peer_id, self._questions.facts, self._questions.rpc),
             models=ModelRoutes(self.directory, config.aicn.api.default_project),
         )
-        app = build_app(
-            routes(
-                handlers,
-                router,
-                collects=collects,
-                observer=self._records.observer,
-                admission=self._accounts.admission,
-                streams=StreamSettings(config.aicn.routing.keep_alive_s, config.aicn.routing.continue_),
-            ),
-            open_inference=config.aicn.api.open_inference,
-            allowed_hosts=config.aicn.api.allowed_hosts,
-            keyring=self._accounts.keyring,
-            clock=self._clock,
+        return routes(
+            handlers,
+            router,
+            collects=collects,
+            observer=self._records.observer,
+            admission=self._accounts.admission,
+            streams=StreamSettings(config.aicn.routing.keep_alive_s, config.aicn.routing.continue_),
         )
-        return ApiServer(app, config.api.addr)
 
     # --- life ---------------------------------------------------------------------------------------------
 
@@ -215,12 +213,7 @@ class Node:
             await self._start(started, self._background)
             self._running = started.pop_all()
         _log.info("node %s listens on %s", self.host.peer_id, ", ".join(self.host.listen_addrs()))
-        _log.info("HTTP API on http://%s/api/v0", self.api.address)
-        if not self.api.is_local and not self._config.aicn.api.open_inference:
-            _log.warning(
-                "the HTTP API listens beyond this machine and answers nobody there; set AICN.API.OpenInference to "
-                "open inference, or API.Addr to 127.0.0.1"
-            )
+        self._http.tell()
         if not self._config.bootstrap:
             _log.warning("no bootstrap peers are configured: this node waits for others to dial it")
         return self
@@ -233,8 +226,9 @@ class Node:
         await self._accounts.start(background, store, self._records.counted)
         started.push_async_callback(self._accounts.close)
         self._known_peers = known_peers = await KnownPeers.load(store, self._clock)
-        self.api.bind()
-        started.push_async_callback(self.api.close)
+        # Before what can fail: an address that is taken is let go of as well.
+        started.push_async_callback(self._http.close)
+        self._http.bind()
         started.push_async_callback(self._backends.close)
         started.push_async_callback(self._loopback.close)
         await self.host.start()
@@ -250,11 +244,14 @@ class Node:
             own_port = int(self.api.address.rpartition(":")[2])
             background.spawn("discovery", follow_model_servers(config.aicn.discovery, self.registry, own_port))
         read_node(self._records.counted, self.registry, self._links.dialer)
+        if config.aicn.health.enabled:
+            watch = watch_model_servers(self.registry, self._backends, config.aicn.health.interval_s, self._clock)
+            background.spawn("health", watch)
         if is_supervised() and is_automatic(config):
             background.spawn("upgrades", self._upgrade())
-        await self.api.start()
         # Closed a second time, and first: no request may come while the parts behind it stop.
-        started.push_async_callback(self.api.close)
+        started.push_async_callback(self._http.close)
+        await self._http.start(background)
 
     async def __aexit__(self, *_: object) -> None:
         """Stop every part, last started first."""
@@ -306,7 +303,7 @@ class Node:
         upgrader = Upgrader(
             upgrade_settings(self._config),
             self._config_file.path,
-            in_flight=lambda: self.api.requests_under_way + self.registry.in_flight.total(),
+            in_flight=lambda: self._http.requests_under_way + self.registry.in_flight.total(),
             restart=self._release_wanted.set,
             clock=self._clock,
         )

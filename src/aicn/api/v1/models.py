@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from aicn import defaults
 from aicn.api.caller import Caller
+from aicn.api.principal import principal_of
 from aicn.api.v1.names import Names
 from aicn.ids import ModelName, ProjectName
 from aicn.peers import Directory
@@ -29,13 +30,14 @@ class ModelRoutes:
         self._began_unix_s = int(time.time())
 
     async def list(self, caller: Caller) -> Any:
-        """Return every model that is served now."""
+        """Return every model that is served now and that the caller may ask."""
+        may = principal_of(caller.scope)
         caller.name_request()
         listed = [
             self._described(project, model)
             for project in self._directory.projects(defaults.LIST_MAX_NUMBER)
             for model in self._directory.models(project, defaults.LIST_MAX_NUMBER)
-            if self._directory.serving(project, model)
+            if may.allows(project, model) and self._directory.serving(project, model)
         ]
         return {
             "object": "list",

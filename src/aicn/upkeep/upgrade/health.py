@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from http.client import HTTPConnection, HTTPException
+import ssl
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
 
 _PATH: Final = "/api/v0/id"
@@ -16,19 +17,27 @@ _ANSWER_MAX_BYTES: Final = 262_144
 _EVERYWHERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked, not listened on
 
 
-def is_healthy(api_address: str, peer_id: str) -> bool:
+def is_healthy(api_address: str, peer_id: str, *, tls: bool = False) -> bool:
     """Ask the API on this machine who it is. Blocks for some seconds at most.
 
     Args:
         api_address: `host:port` that the node listens on.
         peer_id: whom it must name.
+        tls: whether it speaks HTTPS. Its certificate names other names than this machine's, so it is not checked: what
+            is asked is no secret, and nobody but this machine is asked.
 
     Returns:
         Whether it answered, and is that node.
     """
     host, _, port = api_address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    connection = HTTPConnection(_EVERYWHERE.get(host, host), int(port), timeout=_TIMEOUT_S)
+    place = _EVERYWHERE.get(host, host)
+    connection = HTTPConnection(place, int(port), timeout=_TIMEOUT_S)
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = HTTPSConnection(place, int(port), timeout=_TIMEOUT_S, context=context)
     try:
         connection.request("GET", _PATH)
         answer = connection.getresponse()

@@ -30,6 +30,7 @@ class UpgradeSettings:
         probation_s: how long it must keep answering after that.
         api_address: `host:port` of the node's API.
         peer_id: whom the API must name.
+        api_tls: whether the API speaks HTTPS.
     """
 
     source: str
@@ -40,6 +41,7 @@ class UpgradeSettings:
     probation_s: float
     api_address: str
     peer_id: str
+    api_tls: bool = False
 
     @property
     def state_path(self) -> Path:
@@ -76,4 +78,5 @@ def upgrade_settings(config: Config) -> UpgradeSettings:
         probation_s=own.probation_s,
         api_address=config.api.addr,
         peer_id=config.identity.peer_id,
+        api_tls=bool(config.aicn.api.tls_certificate),
     )

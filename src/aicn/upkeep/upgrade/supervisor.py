@@ -165,7 +165,7 @@ class Supervisor:
         settings = self._settings
 
         def answers() -> bool:
-            return is_healthy(settings.api_address, settings.peer_id)
+            return is_healthy(settings.api_address, settings.peer_id, tls=settings.api_tls)
 
         if not self._until(answers, settings.health_timeout_s, child):
             return self._end_of(child) or f"its API did not answer within {settings.health_timeout_s:g} s"

@@ -1,0 +1,245 @@
+"""Keys and limits at a real Input: made on the command line, taken up by the running node, counted in the ledger.
+
+A caller from elsewhere is one that comes under another name than this machine's, as through a reverse proxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from aicn import defaults
+from aicn.ids import PeerId
+from support.command_line import aicn, refused
+from support.mock_model_server import MockModelServer, Plan
+from support.processes import NodeProcess, Nodes
+
+NAME = "models.example"
+BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+SPENT = b'{"id":"c","object":"chat.completion","choices":[],"usage":{"prompt_tokens":30,"completion_tokens":70}}'
+DEADLINE_S = 20.0
+
+
+class Gateway:
+    """An Input that is reached under a name of its own, and a Worker with two models."""
+
+    def __init__(self, nodes: Nodes, entry: NodeProcess, worker: NodeProcess, server: MockModelServer) -> None:
+        self.nodes = nodes
+        self.entry = entry
+        self.worker = worker
+        self.server = server
+        self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE_S))
+        self.url = self.entry.api.removesuffix("/api/v0")
+
+    def keys(self, *words: str) -> str:
+        done = aicn("keys", words[0], str(self.entry.config_path), *words[1:], cwd=self.entry.config_path.parent)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    async def add(self, *words: str) -> tuple[str, str]:
+        """Make a key, and wait until the node knows it; return its id and its secret."""
+        made = json.loads(await asyncio.to_thread(self.keys, "add", "--json", *words))
+        async with asyncio.timeout(DEADLINE_S):
+            while (await self.ask(made["secret"], path="/v1/models", method="GET"))[0] == 401:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return made["id"], made["secret"]
+
+    async def ask(
+        self,
+        secret: str = "",
+        *,
+        path: str = "/v1/chat/completions",
+        method: str = "POST",
+        host: str = NAME,
+        **more: Any,
+    ) -> tuple[int, dict[str, str], Any]:
+        """Ask as a caller from elsewhere; return status, headers and body."""
+        headers = {"Host": host, **({"Authorization": f"Bearer {secret}"} if secret else {})}
+        body = None if method == "GET" else {**BODY, **more}
+        async with self.http.request(method, f"{self.url}{path}", headers=headers, json=body) as answer:
+            return answer.status, dict(answer.headers), await answer.json(content_type=None)
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
+    settings = {"API": {"AllowedHosts": [NAME]}, "Limits": getattr(request, "param", {})}
+    async with MockModelServer() as server, Nodes(tmp_path) as nodes:
+        entry = await nodes.input(AICN=settings)
+        models = [("P", "m", server.chat_url), ("Q", "other", server.chat_url)]
+        worker = await nodes.worker(entry, models=models)
+        for project, model, _ in models:
+            await nodes.until_seen(entry, project, model, worker)
+        made = Gateway(nodes, entry, worker, server)
+        try:
+            yield made
+        finally:
+            await made.http.close()
+
+
+async def test_a_key_opens_inference_from_elsewhere_and_nothing_else(gateway: Gateway) -> None:
+    status, headers, body = await gateway.ask()
+    assert (status, body["error"]["code"]) == (401, "invalid_api_key")
+    assert headers["WWW-Authenticate"] == "Bearer"
+    _, secret = await gateway.add("--name", "Ann")
+    assert (await gateway.ask(secret))[0] == 200
+    assert (await gateway.ask(secret + "x"))[0] == 401
+    v0 = {"project": "P", "model": "m"}
+    assert (await gateway.ask(secret, path="/api/v0/chat/completion/proxy", **v0))[0] == 200
+    status, _, body = await gateway.ask(secret, path="/api/v0/swarm/peers", method="GET")
+    assert (status, body["message"]) == (403, "this route needs an admin's key; this one is for inference")
+    assert (await gateway.ask(path="/api/v0/swarm/peers", method="GET"))[0] == 403
+    # On this machine nothing is needed, and what SDKs send where none is needed is no key of ours.
+    local = gateway.url.removeprefix("http://")
+    assert (await gateway.ask("none", host=local))[0] == 200
+    assert (await gateway.ask("sk-aicn-of-yesterday", host=local))[0] == 401
+
+
+async def test_an_admins_key_opens_the_operators_routes(gateway: Gateway) -> None:
+    _, secret = await gateway.add("--name", "operator", "--admin")
+    assert (await gateway.ask(secret, path="/api/v0/swarm/peers", method="GET"))[0] == 200
+    assert (await gateway.ask(secret))[0] == 200
+
+
+async def test_a_revoked_key_stops_working_while_the_node_runs(gateway: Gateway) -> None:
+    number, secret = await gateway.add("--name", "Ann")
+    await asyncio.to_thread(gateway.keys, "revoke", number)
+    async with asyncio.timeout(DEADLINE_S):
+        while (await gateway.ask(secret))[0] != 401:  # noqa: ASYNC110 - only an answer tells
+            await asyncio.sleep(0.05)
+    assert "revoked" in gateway.keys("list")
+    assert secret not in gateway.keys("list", "--json")
+
+
+async def test_an_expired_key_stops_working_by_itself(gateway: Gateway) -> None:
+    _, secret = await gateway.add("--name", "short", "--expires", "3s")
+    async with asyncio.timeout(DEADLINE_S):
+        while (await gateway.ask(secret))[0] != 401:  # noqa: ASYNC110 - only an answer tells
+            await asyncio.sleep(0.1)
+
+
+async def test_models_of_a_key(gateway: Gateway) -> None:
+    _, secret = await gateway.add("--name", "Ann", "--model", "P/*")
+    assert (await gateway.ask(secret))[0] == 200
+    status, _, body = await gateway.ask(secret, model="other")
+    assert (status, body["error"]["code"], body["error"]["param"]) == (403, "model_not_allowed", "model")
+    _, _, listed = await gateway.ask(secret, path="/v1/models", method="GET")
+    assert [each["id"] for each in listed["data"]] == ["m"]
+
+
+async def test_requests_per_minute_are_refused_beyond_the_limit_with_the_time_to_come_again(gateway: Gateway) -> None:
+    _, secret = await gateway.add("--name", "Ann", "--requests-per-minute", "2")
+    _, headers, _ = await gateway.ask(secret)
+    assert (headers["x-ratelimit-limit-requests"], headers["x-ratelimit-remaining-requests"]) == ("2", "1")
+    await gateway.ask(secret)
+    status, headers, body = await gateway.ask(secret)
+    assert (status, body["error"]["type"], body["error"]["code"]) == (429, "rate_limit_error", "rate_limit_exceeded")
+    assert 1 <= int(headers["Retry-After"]) <= 30
+    assert len(gateway.server.seen) == 2
+
+
+async def test_tokens_of_a_month_are_used_up_and_stay_so_over_a_restart(gateway: Gateway) -> None:
+    gateway.server.plan = Plan(body=SPENT)
+    number, secret = await gateway.add("--name", "Ann", "--tokens-per-month", "150")
+    assert [(await gateway.ask(secret))[0] for _ in range(3)] == [200, 200, 429]
+    await until_written(gateway, number, requests=2)
+    await gateway.entry.kill()
+    await gateway.entry.start()
+    await gateway.nodes.until_seen(gateway.entry, "P", "m", gateway.worker)
+    status, _, body = await gateway.ask(secret)
+    assert (status, body["error"]["code"]) == (429, "insufficient_quota")
+
+
+async def until_written(gateway: Gateway, key: str, *, requests: int) -> list[dict[str, str]]:
+    """Wait until the ledger has so many requests of a key; return its rows."""
+    path = str(gateway.entry.config_path)
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            done = await asyncio.to_thread(aicn, "ledger", path, "--csv", "--key", key, cwd=Path(path).parent)
+            assert done.returncode == 0, done.stderr
+            rows = list(csv.DictReader(io.StringIO(done.stdout)))
+            if sum(int(row["requests"]) for row in rows) >= requests:
+                return rows
+            await asyncio.sleep(defaults.LEDGER_WRITE_DELAY_S / 5)
+
+
+async def test_the_ledger_tells_who_used_what_where(gateway: Gateway) -> None:
+    gateway.server.plan = Plan(body=SPENT)
+    number, secret = await gateway.add("--name", "=Ann()")
+    await gateway.ask(secret)
+    await gateway.ask(secret)
+    gateway.server.plan = Plan(status=400, body=b'{"error":{"message":"no"}}')
+    await gateway.ask(secret)
+    (row,) = await until_written(gateway, number, requests=3)
+    worker: PeerId = PeerId(gateway.worker.peer)
+    assert row["key_name"] == "'=Ann()", "no formula of a spreadsheet"
+    assert (row["key"], row["project"], row["model"], row["node"]) == (number, "P", "m", worker)
+    assert (row["requests"], row["failed"], row["prompt_tokens"], row["completion_tokens"]) == ("3", "1", "60", "140")
+
+
+async def test_requests_of_one_key_wait_for_each_other_and_delay_nobody_else(gateway: Gateway) -> None:
+    _, one = await gateway.add("--name", "one", "--concurrent", "1")
+    _, other = await gateway.add("--name", "other")
+    gateway.server.once = [Plan(hang=True)]
+    first = asyncio.create_task(gateway.ask(one))
+    await gateway.server.next_request()
+    second = asyncio.create_task(gateway.ask(one))
+    assert (await gateway.ask(other))[0] == 200
+    await gateway.server.next_request()
+    assert not second.done()
+    first.cancel()
+    status, headers, _ = await second
+    assert status == 200
+    assert int(headers["x-aicn-queue-ms"]) > 0
+
+
+@pytest.mark.parametrize("gateway", [{"MaxConcurrent": 1, "QueueLength": 1, "QueueTimeout": "1s"}], indirect=True)
+async def test_a_node_at_its_limit_says_so(gateway: Gateway) -> None:
+    _, one = await gateway.add("--name", "one")
+    _, other = await gateway.add("--name", "other")
+    gateway.server.once = [Plan(hang=True)]
+    holds = asyncio.create_task(gateway.ask(one))
+    await gateway.server.next_request()
+    waits = [asyncio.create_task(gateway.ask(secret)) for secret in (one, one, other)]
+    refused_at_once, _ = await asyncio.wait(waits[:2], return_when=asyncio.FIRST_COMPLETED)
+    assert len(refused_at_once) == 1, "the line of a key is one long"
+    for status, headers, body in await asyncio.gather(*waits):
+        assert (status, body["error"]["code"]) == (429, "too_many_requests")
+        assert headers["Retry-After"] == "1"
+    holds.cancel()
+    assert (await gateway.ask(other))[0] == 200
+
+
+def test_what_the_command_line_refuses(tmp_path: Path) -> None:
+    (tmp_path / "datastore").mkdir()
+
+    def add(*words: str) -> str:
+        return refused(aicn("keys", "add", "datastore", *words, cwd=tmp_path), 2)
+
+    assert "the name is empty" in add("--name", " ")
+    assert "is over already" in add("--name", "a", "--expires", "2020-01-01")
+    assert "is no time" in add("--name", "a", "--expires", "soon")
+    assert "names no model; write PROJECT/MODEL" in add("--name", "a", "--model", "m")
+    assert "no key with the id or name 'x'" in refused(aicn("keys", "revoke", "datastore", "x", cwd=tmp_path), 2)
+    assert "there is no datastore" in refused(aicn("keys", "list", "nowhere", cwd=tmp_path), 1)
+    assert "choose one of --json and --csv" in refused(aicn("ledger", "datastore", "--json", "--csv", cwd=tmp_path), 2)
+
+
+def test_keys_are_made_before_the_node_has_ever_run(tmp_path: Path) -> None:
+    (tmp_path / "datastore").mkdir()
+    done = aicn("keys", "add", "datastore", "--name", "Ann", "--tokens-per-minute", "5", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("sk-aicn-")
+    assert "shown now and never again" in done.stderr
+    listed = aicn("keys", "list", "datastore", cwd=tmp_path).stdout
+    assert "Ann" in listed
+    assert "5 tokens/min" in listed
+    empty = aicn("ledger", "datastore", cwd=tmp_path)
+    assert empty.stdout.splitlines()[-1].split() == ["total", "0", "0", "0", "0", "0"]
