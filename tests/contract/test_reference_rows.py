@@ -151,6 +151,19 @@ CONFIGURATION: Rows = {
     "AIProjects[].Models[].CID": ("e2e/test_chat.py::test_named_node_and_instance_are_used",),
     "AICN.API.OpenInference": ("unit/api/test_access.py::test_inference_from_elsewhere_is_opened_by_a_setting_only",),
     "AICN.API.AllowedHosts": ("unit/api/test_access.py::test_reverse_proxy_on_this_machine_does_not_lend_its_rights",),
+    "AICN.API.InferenceAddr": (
+        "e2e/test_listeners.py::test_the_second_listener_answers_inference_to_keys_and_nothing_else",
+    ),
+    "AICN.API.TLSCertificate": ("e2e/test_listeners.py::test_a_certificate_covers_both_listeners_and_is_renewed",),
+    "AICN.API.TLSKey": (
+        "e2e/test_listeners.py::test_a_certificate_covers_both_listeners_and_is_renewed",
+        "unit/api/test_tls.py::test_what_cannot_be_used_is_refused_at_the_start",
+    ),
+    "AICN.API.DefaultProject": ("unit/api/v1/test_names.py::test_a_model_is_found",),
+    "AICN.Limits.MaxConcurrent": ("e2e/test_keys.py::test_a_node_at_its_limit_says_so",),
+    "AICN.Limits.QueueLength": ("e2e/test_keys.py::test_a_node_at_its_limit_says_so",),
+    "AICN.Limits.QueueTimeout": ("e2e/test_keys.py::test_a_node_at_its_limit_says_so",),
+    "AICN.Traces.Endpoint": ("e2e/test_traces.py::test_one_trace_of_client_input_and_worker",),
     "AICN.Routing.MaxAttempts": ("e2e/test_failover.py::test_attempts_end_where_the_configuration_says",),
     "AICN.Routing.RetryBudget": (
         "e2e/test_failover.py::test_attempts_end_where_the_configuration_says",
@@ -327,6 +340,8 @@ _DESCRIBED = "e2e/test_openapi_fuzzing.py::test_every_answer_is_described"
 
 _ASKED = "sdk/test_python_asks.py::test_coroutines_get_what_the_model_server_says"
 
+_CONTROLLED = "e2e/test_controls.py::test_a_paused_model_takes_no_requests_until_it_is_resumed"
+
 ROUTES: Rows = {
     "POST /v1/chat/completions": (
         _ASKED,
@@ -375,6 +390,12 @@ ROUTES: Rows = {
         "e2e/test_routes.py::test_model_elsewhere_is_refused_and_nothing_changes",
         "unit/registry/test_address.py::test_urls_of_this_machine_pass",
     ),
+    "GET /api/v0/ai/model/list": (_CONTROLLED, "e2e/test_health.py::test_a_killed_model_server_gets_nothing_and_comes_back"),
+    "POST /api/v0/ai/model/pause": (_CONTROLLED,),
+    "POST /api/v0/ai/model/resume": (_CONTROLLED,),
+    "POST /api/v0/ai/model/drain": ("e2e/test_controls.py::test_who_drains_is_answered_when_nothing_is_under_way",),
+    "POST /api/v0/ai/model/cap": ("e2e/test_controls.py::test_a_full_model_sends_what_comes_beyond_elsewhere",),
+    "POST /api/v0/ai/model/rename": ("e2e/test_controls.py::test_a_renamed_model_is_found_by_its_new_name_only",),
     "POST /api/v0/ai/model/unregister": (_RECORDED_REGISTRATION, _REGISTERED),
     "POST /api/v0/ai/project/peer": (_RECORDED_POST, "unit/api/test_nodes.py::test_another_node"),
     "POST /api/v0/chat/completion": (_RECORDED_POST, "e2e/test_chat.py::test_named_node_and_instance_are_used"),
