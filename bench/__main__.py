@@ -15,6 +15,7 @@ from pathlib import Path
 import uvloop
 
 from bench.cancel import cancel, worst
+from bench.choosing import CHOICES, INSTANCES, Crowd
 from bench.client import Refused, Streams, Target, percentile, requests_per_s, streams
 from support.processes import NodeFailed, NodeProcess, Nodes, free_ports
 
@@ -129,6 +130,17 @@ async def cancellation(rounds: int) -> list[Row]:
     return [Row(what, "", through, f"{p99_ms:.1f} ms ({mode})", "<= 200 ms", p99_ms <= 200)]
 
 
+def choosing(choices: int) -> list[Row]:
+    crowd = Crowd()
+    rows = []
+    for heartbeats in (False, True):
+        took_us = crowd.choose(choices, heartbeats=heartbeats)
+        worst = percentile(took_us, 99)
+        what = f"1 of {INSTANCES:,}{', amid heartbeats' if heartbeats else ''}: p99"
+        rows.append(Row(what, "", f"p50 {percentile(took_us, 50):.0f} µs", f"{worst:.0f} µs", "<= 50 µs", worst <= 50))
+    return rows
+
+
 def memory(entry: NodeProcess, worker: NodeProcess, when: str, *, judged: bool) -> Row:
     megabytes = [node.rss_bytes() / 1e6 for node in (entry, worker)]
     worst = max(megabytes)
@@ -168,7 +180,9 @@ async def measure(seconds: float) -> list[Row]:
             rows += await throughput(ways, seconds)
             rows.append(memory(entry, worker, "after the load", judged=False))
     print("==> clients that leave", flush=True)
-    return rows + await cancellation(rounds=max(10, round(10 * seconds)))
+    rows += await cancellation(rounds=max(10, round(10 * seconds)))
+    print("==> choosing among ten thousand", flush=True)
+    return rows + choosing(choices=round(CHOICES * seconds / 3))
 
 
 def main() -> None:
