@@ -232,8 +232,8 @@ async def test_slow_worker_is_overtaken_where_the_configuration_says(tmp_path: P
         model = next(trio.models)
         trio.plan(GOOD)
         # Who usually takes how long must be known of each, and requests must have saved up for one more.
-        while min(len(server.seen) for server in trio.servers) < 2:
-            await trio.ask(model)
+        await asyncio.gather(*(trio.ask(model) for _ in range(20 * WORKERS)))
+        assert all(server.seen for server in trio.servers)
         trio.plan(GOOD, Plan(hang=True))
         assert await trio.ask(model) == (200, _answer(model, stream=True), 2)
         slow = next(seen for seen in trio.seen if not seen.finished)
