@@ -556,6 +556,9 @@ HEDGE_MIN_S: Final = 0.05
 SESSION_MAX_CHARS: Final = 256
 """Of what a client names a conversation by: ids of SDKs have some 40."""
 
+SPOOLED_MAX_BYTES: Final = 4_294_967_296
+"""4 GiB: what forms of one kind, whose model is named behind a large file, may have on the disk together."""
+
 SPOOL_READ_BYTES: Final = 262_144
 """One read of a form that was put on the disk: large enough that the change of threads does not count."""
 
@@ -641,7 +644,7 @@ LEDGER_WRITE_DELAY_S: Final = 1.0
 LEDGER_PENDING_MAX: Final = 10_000
 """Sums by key, model and node that may wait while the disk does not take them."""
 
-TOKEN_CHARS: Final = 4
+TOKEN_BYTES: Final = 4
 """Bytes of a request per token of its question, for the guess that is made before it is answered."""
 
 # --- discovery of model servers ----------------------------------------------------------------------------
@@ -659,6 +662,12 @@ DISCOVERY_MAX_MODELS: Final = 512
 """Models of one server that are looked at: as many as a node may register."""
 
 # --- models of this node -----------------------------------------------------------------------------------
+
+NAME_LEFT_S: Final = 600.0
+"""For how long a model that nobody names any more counts as away and not as unknown: a server starts in that time."""
+
+NAMES_LEFT_MAX: Final = 1_024
+"""Models that count as away; looked through when somebody asks for a name that is not there."""
 
 HEALTH_TIMEOUT_S: Final = 5.0
 """For the answer of a model server that is asked whether it is there; the question costs it nothing."""

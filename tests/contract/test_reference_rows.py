@@ -52,6 +52,7 @@ COMMAND_LINE: Rows = {
 
 _SETTINGS = "unit/node/test_settings.py::test_setting_reaches_the_host"
 _VALIDATED = "unit/config/test_validate.py::test_a_bad_value_is_refused_by_its_path"
+_CONTROLLED = "e2e/test_controls.py::test_a_paused_model_takes_no_requests_until_it_is_resumed"
 _REGISTERED = "e2e/test_registration.py::test_registrations_reach_the_input_and_the_file"
 
 CONFIGURATION: Rows = {
@@ -189,6 +190,19 @@ CONFIGURATION: Rows = {
     "AICN.Discovery.Exclude": ("integration/test_discovery.py::test_the_owner_chooses_and_names",),
     "AICN.Discovery.Names": ("integration/test_discovery.py::test_the_owner_chooses_and_names",),
     "AICN.Discovery.Ports": ("integration/test_discovery.py::test_a_node_finds_its_neighbours",),
+    "AIProjects[].Models[].ServerModel": (
+        "unit/serving/test_renaming.py::test_json",
+        "sdk/test_python_models.py::test_the_project_in_a_name_decides",
+    ),
+    "AIProjects[].Models[].Paused": (_CONTROLLED,),
+    "AIProjects[].Models[].MaxConcurrent": (
+        "e2e/test_controls.py::test_a_full_model_sends_what_comes_beyond_elsewhere",
+    ),
+    "AICN.Health.Enabled": ("e2e/test_health.py::test_a_killed_model_server_gets_nothing_and_comes_back",),
+    "AICN.Health.Interval": (
+        "e2e/test_health.py::test_a_killed_model_server_gets_nothing_and_comes_back",
+        "e2e/test_health.py::test_a_request_that_finds_a_dead_server_has_it_withdrawn_before_its_turn",
+    ),
     "AICN.History.Enabled": ("e2e/test_history.py::test_nothing_is_kept_when_it_is_switched_off",),
     "AICN.History.Prompts": (
         "e2e/test_history.py::test_words_are_kept_where_they_are_wanted_and_deleted_when_they_are_not",
@@ -340,8 +354,6 @@ _DESCRIBED = "e2e/test_openapi_fuzzing.py::test_every_answer_is_described"
 
 _ASKED = "sdk/test_python_asks.py::test_coroutines_get_what_the_model_server_says"
 
-_CONTROLLED = "e2e/test_controls.py::test_a_paused_model_takes_no_requests_until_it_is_resumed"
-
 ROUTES: Rows = {
     "POST /v1/chat/completions": (
         _ASKED,
@@ -390,7 +402,10 @@ ROUTES: Rows = {
         "e2e/test_routes.py::test_model_elsewhere_is_refused_and_nothing_changes",
         "unit/registry/test_address.py::test_urls_of_this_machine_pass",
     ),
-    "GET /api/v0/ai/model/list": (_CONTROLLED, "e2e/test_health.py::test_a_killed_model_server_gets_nothing_and_comes_back"),
+    "GET /api/v0/ai/model/list": (
+        _CONTROLLED,
+        "e2e/test_health.py::test_a_killed_model_server_gets_nothing_and_comes_back",
+    ),
     "POST /api/v0/ai/model/pause": (_CONTROLLED,),
     "POST /api/v0/ai/model/resume": (_CONTROLLED,),
     "POST /api/v0/ai/model/drain": ("e2e/test_controls.py::test_who_drains_is_answered_when_nothing_is_under_way",),

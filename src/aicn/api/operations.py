@@ -16,7 +16,6 @@ from aicn.api.operation import (
     CHOSEN,
     CID,
     EVENTS,
-    FILE,
     FORM,
     INTERNAL,
     JSON,
@@ -31,6 +30,7 @@ from aicn.api.operation import (
     Failure,
     Operation,
 )
+from aicn.api.serve_operations import SERVE_OPERATIONS
 from aicn.api.v1.operations import V1_OPERATIONS
 from aicn.wire.messages import HostInfoResponse
 
@@ -48,7 +48,6 @@ _CHAT = {"project": "demo", "model": "llama", "stream": True, "messages": [{"rol
 _IMAGE = {"project": "demo", "model": "painter", "prompt": "a cat in the rain", "n": 1, "size": "512x512"}
 _THERE = {"node_id": schemas.PEER_EXAMPLE}
 _INSTANCE = {"cid": ""}
-_SERVED = {"model": "llama", "api": "http://127.0.0.1:8080/v1/chat/completions", "type": 0, "cid": ""}
 _ADDR = {"node_addr": schemas.ADDR_EXAMPLE}
 
 _HEADERS_TEXT = (
@@ -187,51 +186,7 @@ OPERATIONS: Final = (
         answer=schemas.ServedProjects,
         failures=ASKED,
     ),
-    Operation(
-        "POST",
-        "/api/v0/ai/model/register",
-        "Serve a model",
-        "Add or update a model of this node",
-        "The one with the same project, model and cid is replaced. The change is on disk when the answer comes, and "
-        "the network is told.",
-        request=schemas.RegisterModelRequest,
-        example={"project": "demo"} | _SERVED,
-        answer=schemas.Done,
-        failures=(*BODY, FILE),
-    ),
-    Operation(
-        "POST",
-        "/api/v0/ai/model/unregister",
-        "Serve a model",
-        "Remove a model of this node",
-        "Requests under way go on to their end.",
-        request=schemas.UnregisterModelRequest,
-        example={"project": "demo", "model": "llama", "cid": ""},
-        answer=schemas.Done,
-        failures=(*BODY, FILE),
-    ),
-    Operation(
-        "POST",
-        "/api/v0/ai/project/register",
-        "Serve a model",
-        "Replace all models of a project",
-        "Models that are not named are served no more.",
-        request=schemas.RegisterProjectRequest,
-        example={"project": "demo", "models": [_SERVED]},
-        answer=schemas.Done,
-        failures=(*BODY, FILE),
-    ),
-    Operation(
-        "POST",
-        "/api/v0/ai/project/unregister",
-        "Serve a model",
-        "Remove a project with its models",
-        "Requests under way go on to their end.",
-        request=schemas.UnregisterProjectRequest,
-        example={"project": "demo"},
-        answer=schemas.Done,
-        failures=(*BODY, FILE),
-    ),
+    *SERVE_OPERATIONS,
     Operation(
         "GET",
         "/api/v0/id",

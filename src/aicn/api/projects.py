@@ -20,6 +20,7 @@ class _ModelFields(msgspec.Struct):
     api: str = ""
     type: int = 0
     cid: str = ""
+    server_model: str = ""
 
 
 class _ProjectFields(msgspec.Struct):
@@ -102,7 +103,7 @@ def _named(value: str, name: str) -> str:
 
 
 def _model(project: str, fields: _ModelFields) -> Model:
-    return Model.of(project, fields.model, fields.api, fields.type, fields.cid)
+    return Model.of(project, fields.model, fields.api, fields.type, fields.cid, fields.server_model)
 
 
 def _peer(candidate: Candidate) -> dict[str, Any]:

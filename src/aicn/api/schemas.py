@@ -59,6 +59,7 @@ class ModelEntry(msgspec.Struct):
     ]
     type: Kind = 0
     cid: Instance = ""
+    server_model: Annotated[str, Meta(description="What the model server calls it; empty: the same.")] = ""
 
 
 class RegisterModelRequest(ModelEntry, kw_only=True):
@@ -80,6 +81,28 @@ class RegisterProjectRequest(msgspec.Struct):
 
     project: Project
     models: list[ModelEntry] = []
+
+
+class ControlModelRequest(msgspec.Struct):
+    """Names an instance of a model of this node, or all of them."""
+
+    project: Project
+    model: ModelText
+    cid: Annotated[str, Meta(description="Which instance; empty: all.")] = ""
+
+
+class CapModelRequest(ControlModelRequest, kw_only=True):
+    """How many requests a model may work on at once."""
+
+    max_concurrent: Annotated[int, Meta(ge=0, le=1_000_000, description="0: no limit.")] = 0
+
+
+class RenameModelRequest(msgspec.Struct):
+    """A new name for a model of this node."""
+
+    project: Project
+    model: ModelText
+    name: Annotated[str, Meta(min_length=1, description="The new one.", examples=["llama-3"])]
 
 
 class UnregisterProjectRequest(msgspec.Struct):
@@ -160,6 +183,37 @@ class Done(msgspec.Struct):
     """It is done. `not existed`: there was nothing to remove, so nothing has changed."""
 
     message: Literal["ok", "not existed"]
+
+
+class Drained(msgspec.Struct):
+    """It takes no requests any more. `busy`: some were under way still after five minutes."""
+
+    message: Literal["ok", "busy"]
+    in_flight: Annotated[int, Meta(ge=0, description="Requests that are under way.")]
+
+
+class OwnModel(msgspec.Struct):
+    """An instance of a model of this node."""
+
+    project: str
+    model: str
+    cid: Instance
+    api: Annotated[str, Meta(description="URL of its model server.")]
+    type: Kind
+    server_model: Annotated[str, Meta(description="What its model server calls it; empty: the same.")]
+    paused: bool
+    max_concurrent: Annotated[int, Meta(ge=0, description="Requests at once at most; 0: no limit.")]
+    in_flight: Annotated[int, Meta(ge=0, description="Requests under way.")]
+    state: Annotated[
+        Literal["serving", "paused", "unreachable"],
+        Meta(description="`unreachable`: its model server does not answer, so that nobody is told of it."),
+    ]
+
+
+class OwnModels(msgspec.Struct):
+    """The models of this node, in the order of their registration."""
+
+    data: list[OwnModel]
 
 
 class ErrorAnswer(msgspec.Struct):

@@ -53,6 +53,8 @@ class Directory:
         """For each model in the lists, how many records name it."""
         self._projects: dict[ModelName, set[ProjectName]] = {}
         """The other way round."""
+        self._left: OrderedDict[tuple[ProjectName, ModelName], float] = OrderedDict()
+        """When the last record that named a model stopped doing so, the longest ago first."""
 
     def __len__(self) -> int:
         """Return how many peers are remembered."""
@@ -114,6 +116,12 @@ class Directory:
         self.sweep()
         return tuple(sorted(self._projects.get(model, ())))
 
+    def left(self, model: ModelName) -> tuple[ProjectName, ...]:
+        """Return the projects of which nobody names such a model any more, but somebody did a short while ago."""
+        self.sweep()
+        since_s = self._clock.monotonic() - defaults.NAME_LEFT_S
+        return tuple(owner for (owner, name), left_s in self._left.items() if name == model and left_s >= since_s)
+
     def serving(self, project: ProjectName, model: ModelName) -> tuple[Instance, ...]:
         """Return every instance of the model on a peer heard in the last 10 minutes, in no particular order."""
         self.sweep()
@@ -169,6 +177,7 @@ class Directory:
             if tier in _LISTED:
                 self._names.setdefault(name[0], Counter())[name[1]] += 1
                 self._projects.setdefault(name[1], set()).add(name[0])
+                self._left.pop(name, None)
             if tier is Standing.ELIGIBLE:
                 self._serving.setdefault(name, Instances()).put(record.peer, offers)
 
@@ -180,6 +189,7 @@ class Directory:
                 models[model] -= 1
                 if not models[model]:
                     del models[model]
+                    self._note_left(project, model)
                     owners = self._projects[model]
                     owners.remove(project)
                     if not owners:
@@ -190,6 +200,11 @@ class Directory:
                 instances = self._serving[project, model]
                 if not instances.drop(record.peer):
                     del self._serving[project, model]
+
+    def _note_left(self, project: ProjectName, model: ModelName) -> None:
+        self._left[project, model] = self._clock.monotonic()
+        if len(self._left) > defaults.NAMES_LEFT_MAX:
+            self._left.popitem(last=False)
 
 
 class Instances:

@@ -7,7 +7,7 @@ from typing import Final
 
 from aicn import defaults
 from aicn.api.errors import ApiError, Code
-from aicn.errors import ModelNotFound
+from aicn.errors import ModelNotFound, NoCandidate
 from aicn.ids import ModelName, ProjectName, name_fault
 from aicn.peers import Directory
 
@@ -35,7 +35,8 @@ class Names:
             project: as the client names it apart from the model, if it does.
 
         Raises:
-            ApiError: nobody serves such a model (404), or models of several projects have that name (400).
+            ApiError: nobody serves such a model (404), or nobody any more since a short while (503), or models of
+                several projects have that name (400).
         """
         model = ModelName(name)
         if not name or name_fault(name, 2 * defaults.NAME_MAX_BYTES + 1) is not None:
@@ -44,7 +45,7 @@ class Names:
         if project:
             if directory.names(ProjectName(project), model):
                 return ProjectName(project), model
-            raise _unknown(f"{project}/{name}")
+            raise self._missing(f"{project}/{name}", project, model)
         if self._default and directory.names(self._default, model):
             return self._default, model
         owners = self._owners(model)
@@ -61,7 +62,13 @@ class Names:
                 slug="model_ambiguous",
                 param="model",
             )
-        raise _unknown(name)
+        if self._directory.left(model):
+            raise _nobody(name)
+        raise self._missing(name, before, ModelName(behind))
+
+    def _missing(self, name: str, project: str, model: ModelName) -> ApiError:
+        """Return why a model of that name cannot be asked: unknown, or served by nobody for the moment."""
+        return _nobody(name) if project in self._directory.left(model) else _unknown(name)
 
     def _owners(self, model: ModelName) -> Sequence[ProjectName]:
         """Return the projects that have such a model; those that serve it now, if any does."""
@@ -70,6 +77,16 @@ class Names:
             serving = [owner for owner in owners if self._directory.serving(owner, model)]
             return serving or owners
         return owners
+
+
+def _nobody(name: str) -> ApiError:
+    return ApiError(
+        Code.PROXY,
+        f"nobody serves the model {name!r} at the moment; those who did have withdrawn it, ask again in a moment",
+        503,
+        slug=NoCandidate.slug,
+        param="model",
+    )
 
 
 def _unknown(name: str) -> ApiError:

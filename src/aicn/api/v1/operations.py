@@ -18,6 +18,7 @@ _NAMED: Final = (
     Failure(400, "invalid_request", "the body cannot be read, or names no model"),
     Failure(400, "model_ambiguous", "several projects serve a model of that name; the message lists them"),
     Failure(404, "model_not_found", "no node that was heard of serves such a model"),
+    Failure(503, "no_node_available", "nobody who serves the model can be asked now; come back after Retry-After"),
 )
 
 _ASKED: Final = (
@@ -31,7 +32,6 @@ _ASKED: Final = (
     Failure(500, "internal_error", "anything that is not foreseen; the message says what"),
     Failure(502, "model_server_failed", "the model server failed at every node that was tried"),
     Failure(502, "node_unavailable", "every node that was tried broke off"),
-    Failure(503, "no_node_available", "nobody who serves the model can be asked now; come back after Retry-After"),
     Failure(503, "model_server_unreachable", "the model server of the node is down"),
     Failure(503, "overloaded", "this node, or the one that was asked, holds as many requests as it may"),
     Failure(504, "model_server_timeout", "the model server is silent for too long"),

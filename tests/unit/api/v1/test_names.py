@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from aicn import defaults
 from aicn.api.errors import ApiError
 from aicn.api.v1.names import Names
 from aicn.clock import ManualClock
@@ -66,3 +67,40 @@ def test_of_several_projects_the_only_one_that_serves_it_now_is_meant() -> None:
         known.apply(Heartbeat(PeerId(peer), NodeFlags.HAS_MODELS, (offer,)))
     known.forget(PeerId("gone"))
     assert Names(known, "").find("m") == ("Q", "m")
+
+
+@pytest.mark.parametrize(
+    ("default", "project", "name"), [("", "", "m"), ("", "P", "m"), ("P", "", "m"), ("", "", "P/m"), ("Q", "", "m")]
+)
+def test_a_model_that_nobody_serves_any_more_is_away_for_a_while_and_then_unknown(
+    default: str, project: str, name: str
+) -> None:
+    clock = ManualClock()
+    known = directory(clock, "P:m", "P:other")
+    known.apply(Heartbeat(PeerId("peer0"), NodeFlags(0), ()))
+    names = Names(known, default)
+    with pytest.raises(ApiError, match="at the moment") as refused:
+        names.find(name, project)
+    assert (refused.value.status, refused.value.slug) == (503, "no_candidate")
+    clock.advance(defaults.NAME_LEFT_S + 1)
+    with pytest.raises(ApiError) as refused:
+        names.find(name, project)
+    assert refused.value.status == 404
+
+
+def test_a_model_that_is_back_is_not_away() -> None:
+    known = directory(ManualClock(), "P:m", "Q:m")
+    known.apply(Heartbeat(PeerId("peer0"), NodeFlags(0), ()))
+    assert known.left(ModelName("m")) == ("P",)
+    assert Names(known, "").find("m") == ("Q", "m"), "somebody else serves one of that name"
+    offer = Offer(ProjectName("P"), ModelName("m"), InstanceId(""), ModelKind.CHAT, 0)
+    known.apply(Heartbeat(PeerId("peer7"), NodeFlags.HAS_MODELS, (offer,)))
+    assert known.left(ModelName("m")) == ()
+
+
+def test_names_that_are_away_are_not_without_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "NAMES_LEFT_MAX", 2)
+    known = directory(ManualClock(), "P:a", "P:b", "P:c")
+    for number in range(3):
+        known.apply(Heartbeat(PeerId(f"peer{number}"), NodeFlags(0), ()))
+    assert [known.left(ModelName(name)) for name in "abc"] == [(), ("P",), ("P",)]
