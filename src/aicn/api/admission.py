@@ -117,7 +117,7 @@ class Admission:
                 retry_after_s=self._month_left_s(),
             )
         headers: list[tuple[bytes, bytes]] = []
-        guessed = request_bytes / defaults.TOKEN_CHARS
+        guessed = request_bytes / defaults.TOKEN_BYTES
         wanted = []
         for buckets, what, per_minute, amount in (
             (self._requests, "requests", limits.requests_per_minute, 1.0),

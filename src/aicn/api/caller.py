@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -51,6 +51,7 @@ class Caller:
         self.answered = False
         self._sending_since_s: float | None = None
         self._upload_over: asyncio.Event | None = None
+        self._releases: list[Callable[[], None]] = []
 
     def name_request(self, id_headers: Sequence[bytes] = (REQUEST_ID_HEADER,)) -> None:
         """Give the request the id that its client chose, or one of our own; answers tell it in `id_headers`."""
@@ -80,8 +81,14 @@ class Caller:
             self._budget.take(more_bytes)
             self._counted_bytes += more_bytes
 
+    def at_release(self, release: Callable[[], None]) -> None:
+        """Have `release` called when the request is over, however it ends."""
+        self._releases.append(release)
+
     def release(self) -> None:
         """The request is over: nothing is held for it any more. Idempotent."""
+        while self._releases:
+            self._releases.pop()()
         if self._budget is not None and self._counted_bytes:
             self._budget.give_back(self._counted_bytes)
             self._counted_bytes = 0

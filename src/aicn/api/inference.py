@@ -117,6 +117,7 @@ class InferenceEndpoint(ABC):
                 request_id,
                 principal.key_id,
                 traceparent=header_text(ask.headers, b"traceparent"),
+                request_bytes=_size(ask),
             )
         )
         outcome = Outcome.INTERNAL

@@ -64,7 +64,9 @@ class Accounts:
             sums = Sums(
                 1, int(spent.outcome is not Outcome.OK), spent.prompt_tokens, spent.completion_tokens, spent.images
             )
-            self._ledger.add(occasion.key, occasion.project, occasion.model, spent.peer, sums)
+            # What nobody answers has names that only the client knows: a table of them would grow as it likes.
+            names = (occasion.project, occasion.model) if spent.peer else ("", "")
+            self._ledger.add(occasion.key, *names, spent.peer, sums)
         key = self.keyring.by_id(occasion.key) if occasion.key else None
         if key is not None:
             self.admission.spent(key.id, key.limits, spent.prompt_tokens + spent.completion_tokens)

@@ -10,6 +10,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.clock import Clock
+from aicn.endpoints import Endpoint
 from aicn.ids import InstanceId, ModelKind, PeerId
 from aicn.store import Entry, History
 from aicn.telemetry import Metrics, ModelLabels, Occasion, Outcome, Side, Spend, Spent, Use, metrics
@@ -17,6 +18,12 @@ from aicn.telemetry.traces import Traces
 from aicn.telemetry.usage import ImageReader, TokenReader
 
 _log = logging.getLogger("aicn.requests")
+
+_WRITTEN: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
+"""Where answers are made of tokens."""
+
+_EVENT: Final = b"data:"
+"""Each event of a stream has one token, about."""
 
 _PARSED_MAX_BYTES: Final = 1_048_576
 """Of a longer request the beginning is kept as it stands: finding its words would take the loop milliseconds."""
@@ -66,6 +73,7 @@ class _Recorded:
         "_body",
         "_bytes",
         "_cid",
+        "_events",
         "_first_s",
         "_images",
         "_kind",
@@ -86,6 +94,7 @@ class _Recorded:
         self._queued_s = 0.0
         self._body = b""
         self._bytes = 0
+        self._events = 0
         self._tokens = TokenReader()
         self._images = None if occasion.endpoint.kind is ModelKind.CHAT else ImageReader()
         self._first_s: float | None = None
@@ -110,6 +119,7 @@ class _Recorded:
     def part(self, data: bytes) -> None:
         self._bytes += len(data)
         self._tokens.feed(data)
+        self._events += data.count(_EVENT)
         if self._images is not None:
             self._images.feed(data)
 
@@ -129,11 +139,19 @@ class _Recorded:
                     self._occasion,
                     self._peer,
                     outcome,
-                    self._tokens.prompt_tokens or 0,
-                    self._tokens.completion_tokens or 0,
+                    *self._spent_tokens(),
                     self._images.images if self._images is not None else 0,
                 )
             )
+
+    def _spent_tokens(self) -> tuple[int, int]:
+        """Return the tokens of question and answer, guessed where the answer has begun and did not tell them."""
+        prompt, completion = self._tokens.prompt_tokens, self._tokens.completion_tokens
+        if self._first_s is None or self._occasion.endpoint not in _WRITTEN:
+            return prompt or 0, completion or 0
+        if prompt is None:
+            prompt = self._occasion.request_bytes // defaults.TOKEN_BYTES
+        return prompt, self._events if completion is None else completion
 
     def _trace(self, traces: Traces, outcome: Outcome, entry: Entry) -> None:
         began_ns = int(self._began_unix_s * 1e9)

@@ -71,10 +71,16 @@ class Occasion(NamedTuple):
     """Id of the API key that the client used; empty: none."""
     traceparent: str = ""
     """W3C's header, as the client sent it; not checked."""
+    request_bytes: int = 0
+    """Size of what is asked, as far as it is made of words."""
 
 
 class Spent(NamedTuple):
-    """What a use on the input's side has cost; what nobody told is 0."""
+    """What a use on the input's side has cost.
+
+    Tokens that nobody told, because the client left before the end or the model server does not count, are guessed
+    from what passed: whoever leaves early has read all the same.
+    """
 
     occasion: Occasion
     peer: str

@@ -35,7 +35,7 @@ class _Recording:
 
     def begin(self, side: Side = Side.INPUT, endpoint: Endpoint = Endpoint.CHAT, **changes: Any) -> Use:
         settings: dict[str, Any] = {"project": "P", "model": "m", "cid": "", "peer": None, "caller": "127.0.0.1"}
-        settings |= {"request_id": "", "key": ""}
+        settings |= {"request_id": "", "key": "", "request_bytes": 0}
         settings |= changes
         return self.recorder.begin(
             Occasion(
@@ -48,6 +48,7 @@ class _Recording:
                 settings["caller"],
                 RequestId(settings["request_id"]),
                 settings["key"],
+                request_bytes=settings["request_bytes"],
             )
         )
 
@@ -206,6 +207,37 @@ async def test_what_a_request_is_known_by_is_kept_and_told(
     ((occasion, peer, outcome, *numbers),) = spent
     assert (occasion.key, peer, outcome, numbers) == ("k_1", "16Uiu2HAmPeer", Outcome.OK, [7, 0, 0])
     assert recording.cells(metrics.QUEUE_TIME)[("embeddings",)].total == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "parts", "tokens"),
+    [
+        (Endpoint.CHAT, [b"data: {}\n\n"] * 7, [10, 7]),
+        (
+            Endpoint.CHAT,
+            [b"data: {}\n\n" * 3, b'data: {"usage":{"prompt_tokens":5,"completion_tokens":2}}\n\n'],
+            [5, 2],
+        ),
+        (Endpoint.CHAT, [], [0, 0]),
+        (Endpoint.EMBEDDINGS, [b'{"data":[]}'], [0, 0]),
+    ],
+    ids=["left before the end", "told", "not begun", "no words"],
+)
+async def test_tokens_that_nobody_told_are_guessed_for_those_who_pay(
+    recording: _Recording, endpoint: Endpoint, parts: list[bytes], tokens: list[int]
+) -> None:
+    spent: list[Spent] = []
+    recording.recorder.spend = spent.append
+    use = recording.begin(endpoint=endpoint, request_bytes=40)
+    if parts:
+        use.first_byte()
+    for part in parts:
+        use.part(part)
+    use.end(Outcome.CLIENT_GONE, 200)
+    assert [spent[0].prompt_tokens, spent[0].completion_tokens] == tokens
+    if endpoint is Endpoint.CHAT and len(parts) != 2:
+        ((entry,), _) = await recording.kept()
+        assert entry.completion_tokens is None, "the history has only what was told"
 
 
 async def test_what_a_worker_answers_costs_no_client_anything(recording: _Recording) -> None:

@@ -12,10 +12,13 @@ from collections.abc import AsyncGenerator
 from typing import IO, Final
 
 from aicn import defaults
+from aicn.api.budget import Budget
 from aicn.api.caller import Caller
 from aicn.api.errors import ApiError, Code
-from aicn.api.inference import Request
+from aicn.api.inference import Inference, Request
 from aicn.api.v1.asks import V1Endpoint, passed_headers
+from aicn.api.v1.names import Names
+from aicn.endpoints import Endpoint
 from aicn.errors import MalformedFrame
 from aicn.routing import Ask, StreamedBody
 from aicn.wire.http_frames import Headers, header_text
@@ -28,6 +31,11 @@ class FormEndpoint(V1Endpoint):
     """A request whose body is a form, one field of which is the model's name."""
 
     json_held_max_bytes = defaults.EDIT_ANSWER_HELD_MAX_BYTES
+
+    def __init__(self, parts: Inference, names: Names, endpoint: Endpoint) -> None:
+        """As of any request of `/v1`."""
+        super().__init__(parts, names, endpoint)
+        self._disk = Budget(defaults.SPOOLED_MAX_BYTES)
 
     async def read(self, caller: Caller) -> Request:
         """Read as much of the form as it takes to know the model."""
@@ -42,15 +50,13 @@ class FormEndpoint(V1Endpoint):
         try:
             finder.feed(beginning)
             if not finder.over and isinstance(body, StreamedBody):
-                spooled = await Spooled.read(body, finder)
-            field = _found(finder)
-            project, model = self._names.find(field.value, header_text(headers, b"openai-project"))
-        except BaseException as error:
-            if spooled is not None:
-                spooled.close()
-            if isinstance(error, MalformedFrame):
-                raise ApiError(Code.PARAMETER, str(error)) from error
-            raise
+                spooled = Spooled(body, self._disk)
+                caller.at_release(spooled.close)
+                await spooled.read(finder)
+        except MalformedFrame as error:
+            raise ApiError(Code.PARAMETER, str(error)) from error
+        field = _found(finder)
+        project, model = self._names.find(field.value, header_text(headers, b"openai-project"))
         ask = Ask(
             project,
             model,
@@ -88,55 +94,62 @@ def _with(body: bytes | StreamedBody, spooled: Spooled | None, field: Field, mod
 class Spooled:
     """The beginning of a form in a file without a name, and the rest of it that is still to come."""
 
-    def __init__(self, file: IO[bytes], rest: AsyncGenerator[bytes]) -> None:
-        """Own both."""
-        self._file = file
-        self._rest = rest
+    def __init__(self, body: StreamedBody, budget: Budget) -> None:
+        """Take over `body`; count what is on the disk in `budget`."""
+        self._beginning = body.beginning
+        self._rest = body.take_rest()
+        self._budget = budget
+        self._file: IO[bytes] | None = None
+        self._counted_bytes = 0
 
-    @classmethod
-    async def read(cls, body: StreamedBody, finder: FieldFinder) -> Spooled:
-        """Read `body` until `finder` is through.
+    async def read(self, finder: FieldFinder) -> None:
+        """Put the form on the disk until `finder` is through.
 
         Raises:
-            ApiError: the disk has no room for it (503).
+            ApiError: there is no room for it (503).
             MalformedFrame: it is no form.
             Exception: whatever the body raised while it arrived.
         """
-        file = await asyncio.to_thread(tempfile.TemporaryFile)
-        made = cls(file, body.take_rest())
         try:
-            await asyncio.to_thread(file.write, body.beginning)
-            while not finder.over and (part := await anext(made._rest, b"")):
-                # To a thread: a disk that is slow must not stop everybody's streams.
-                await asyncio.to_thread(file.write, part)
+            self._file = await asyncio.to_thread(tempfile.TemporaryFile)
+            await self._write(self._file, self._beginning)
+            while not finder.over and (part := await anext(self._rest, b"")):
+                await self._write(self._file, part)
                 finder.feed(part)
         except OSError as error:
-            made.close()
             raise ApiError(
                 Code.BUFFER,
                 f"this node has no room to keep the form until its model is known ({error.strerror}); put the field "
                 "`model` before the files",
                 503,
             ) from error
-        except BaseException:
-            made.close()
-            raise
-        return made
+
+    async def _write(self, file: IO[bytes], data: bytes) -> None:
+        self._budget.take(len(data))
+        self._counted_bytes += len(data)
+        # In a thread: a disk that is slow must not stop everybody's streams.
+        await asyncio.to_thread(file.write, data)
 
     def close(self) -> None:
         """Free the disk. Idempotent."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+        self._budget.give_back(self._counted_bytes)
+        self._counted_bytes = 0
 
     async def parts(self, field: Field, model: bytes) -> AsyncGenerator[bytes]:
         """Yield the form with `model` in the place of the field: from the file, then as it arrives."""
+        file = self._file
+        if file is None:
+            raise RuntimeError("the form has not been read")
         try:
-            self._file.seek(0)
-            async for part in self._kept(field.begin):
+            file.seek(0)
+            async for part in _kept(file, field.begin):
                 yield part
             if model:
                 yield model
-            self._file.seek(field.end)
-            async for part in self._kept(None):
+            file.seek(field.end)
+            async for part in _kept(file, None):
                 yield part
             async for part in self._rest:
                 yield part
@@ -144,9 +157,11 @@ class Spooled:
             self.close()
             await self._rest.aclose()
 
-    async def _kept(self, left_bytes: int | None) -> AsyncGenerator[bytes]:
-        size = defaults.SPOOL_READ_BYTES
-        while part := await asyncio.to_thread(self._file.read, size if left_bytes is None else min(size, left_bytes)):
-            if left_bytes is not None:
-                left_bytes -= len(part)
-            yield part
+
+async def _kept(file: IO[bytes], left_bytes: int | None) -> AsyncGenerator[bytes]:
+    """Yield what is in `file` from where it stands, so many bytes of it or all."""
+    size = defaults.SPOOL_READ_BYTES
+    while part := await asyncio.to_thread(file.read, size if left_bytes is None else min(size, left_bytes)):
+        if left_bytes is not None:
+            left_bytes -= len(part)
+        yield part

@@ -1,0 +1,65 @@
+"""A form whose model is named behind a large file is kept on the disk, within bounds, and gone with its request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from aicn.api.budget import Budget
+from aicn.api.errors import ApiError
+from aicn.api.v1.forms import Spooled
+from aicn.errors import MalformedFrame
+from aicn.routing import StreamedBody
+from aicn.wire.multipart import FieldFinder
+
+BEGIN = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+FIELD = b'\r\n--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nP/m'
+END = b'\r\n--b\r\nContent-Disposition: form-data; name="n"\r\n\r\n1\r\n--b--\r\n'
+
+
+def body(*parts: bytes) -> StreamedBody:
+    async def rest() -> AsyncGenerator[bytes]:
+        for part in parts:
+            yield part
+
+    return StreamedBody(BEGIN, rest(), None)
+
+
+def finder() -> FieldFinder:
+    made = FieldFinder(b"b", frozenset({"model"}))
+    made.feed(BEGIN)
+    return made
+
+
+async def test_the_form_comes_back_with_another_name_and_what_was_still_to_come() -> None:
+    budget, found = Budget(1_000_000), finder()
+    spooled = Spooled(body(b"x" * 5_000, b"y" * 5_000 + FIELD[:20], FIELD[20:] + END[:10], END[10:]), budget)
+    await spooled.read(found)
+    assert budget.held_bytes == len(BEGIN) + 10_000 + len(FIELD) + 10
+    parts = [part async for part in spooled.parts(found.found["model"], b"m")]
+    whole = BEGIN + b"x" * 5_000 + b"y" * 5_000 + FIELD.replace(b"P/m", b"m") + END
+    assert b"".join(parts) == whole
+    assert budget.held_bytes == 0
+
+
+async def test_all_forms_together_have_a_limit_on_the_disk() -> None:
+    budget = Budget(6_000)
+    one = Spooled(body(b"x" * 5_000 + FIELD + END), budget)
+    await one.read(finder())
+    other = Spooled(body(b"x" * 5_000 + FIELD + END), budget)
+    with pytest.raises(ApiError) as refused:
+        await other.read(finder())
+    assert refused.value.status == 503
+    for each in (one, other, one):
+        each.close()
+    assert budget.held_bytes == 0
+
+
+async def test_what_is_no_form_is_refused_and_leaves_nothing() -> None:
+    budget = Budget(1_000_000)
+    spooled = Spooled(body(b"x\r\n--b and more\r\n"), budget)
+    with pytest.raises(MalformedFrame):
+        await spooled.read(finder())
+    spooled.close()
+    assert budget.held_bytes == 0
