@@ -24,6 +24,7 @@ from aicn.cli.lazy import LazyGroup
         "key": ("aicn.cli.key:key", "Show the peer id of a key file; make the file if it is not there."),
         "keys": ("aicn.cli.keys:keys", "Make, list and revoke API keys for callers from elsewhere."),
         "ledger": ("aicn.cli.ledger:ledger", "What was used, by day, key, model and node."),
+        "models": ("aicn.cli.models:models", "See, find and change the models that a node serves."),
         "psk": ("aicn.cli.key:psk", "Make the pre-shared key of a new private network."),
         "run": ("aicn.cli.run:run", "Run a node."),
         "tool": ("aicn.cli.tool:tool", "Ping peers, load an API, reach HTTP through a peer, view a datastore."),

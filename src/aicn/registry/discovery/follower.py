@@ -58,13 +58,14 @@ class Follower:
     async def follow(self) -> None:
         """Look once, and change what has changed. What cannot be registered is told in the log and left out."""
         servers = await self._scanner.scan()
-        for model in self._gone(servers):
-            await self._unregister(model)
+        for gone in self._gone(servers):
+            await self._unregister(gone)
         for server in servers:
             for found in server.models:
-                fresh = self._fresh(found, server)
-                if fresh is not None:
-                    await self._register(fresh, server)
+                own = self._registry.models()
+                model = registration(server, found, self._project, own, self._selection)
+                if model is not None:
+                    await self._register(model, server)
 
     def _gone(self, servers: Iterable[FoundServer]) -> list[Model]:
         """Return the models that were found once, at a server that answers and has them no more, or are unwanted."""
@@ -78,21 +79,6 @@ class Follower:
             and (model.server_model not in names or not self._selection.wants(model.server_model))
         ]
 
-    def _fresh(self, found: FoundModel, server: FoundServer) -> Model | None:
-        """Return what to register for `found`, None if nothing is."""
-        if not found.api or not self._selection.wants(found.name):
-            return None
-        own = [model for model in self._registry.models() if model.project == self._project]
-        if any(found.name in {each.server_model, each.model} and _place(each.api) == _place(found.api) for each in own):
-            return None
-        name = ModelName(self._selection.name_of(found.name))
-        taken = {model.cid for model in own if model.model == name}
-        # One server needs no instance; a second one with the same model is told from it by its port.
-        cid = "" if not taken else server.url.rpartition(":")[2]
-        if cid in taken:
-            return None
-        return Model(self._project, name, found.api, found.kind, InstanceId(cid), found.name)
-
     async def _register(self, model: Model, server: FoundServer) -> None:
         try:
             await self._registry.register(model)
@@ -104,6 +90,32 @@ class Follower:
     async def _unregister(self, model: Model) -> None:
         if await self._registry.unregister(model.project, model.model, model.cid):
             _log.info("model %r is unregistered: its server has it no more", model.model)
+
+
+def registration(
+    server: FoundServer, found: FoundModel, project: ProjectName, registered: Iterable[Model], selection: Selection
+) -> Model | None:
+    """Return what to register for a model that was found, None if nothing is.
+
+    Args:
+        server: who has it.
+        found: the model.
+        project: to register it under.
+        registered: the models of the node.
+        selection: which models are wanted, and under which names.
+    """
+    if not found.api or not selection.wants(found.name):
+        return None
+    own = [model for model in registered if model.project == project]
+    if any(found.name in {each.server_model, each.model} and _place(each.api) == _place(found.api) for each in own):
+        return None
+    name = ModelName(selection.name_of(found.name))
+    taken = {model.cid for model in own if model.model == name}
+    # One server needs no instance; a second one with the same model is told from it by its port.
+    cid = "" if not taken else server.url.rpartition(":")[2]
+    if cid in taken:
+        return None
+    return Model(project, name, found.api, found.kind, InstanceId(cid), found.name)
 
 
 def _place(url: str) -> tuple[int | None, str]:
