@@ -200,6 +200,20 @@ async def test_connect_failure_is_left_for_another(tmp_path: Path) -> None:
         assert max(attempts for _, _, attempts in answers) <= WORKERS
 
 
+async def test_worker_that_goes_on_failing_is_left_alone(tmp_path: Path) -> None:
+    async with running_trio(tmp_path, RetryBudget=1.0) as trio:
+        model = next(trio.models)
+        trio.plan(GOOD)
+        broken = trio.servers[0]
+        broken.plan = Plan(status=500, body=b"{}")
+        for _ in range(10):
+            answers = await asyncio.gather(*(trio.ask(model) for _ in range(10)))
+            assert [status for status, _, _ in answers] == [200] * len(answers)
+        # Those that were under way when it began to fail, and a trial now and then.
+        assert 1 <= len(broken.seen) <= 20
+        assert len(trio.seen) == 100 + len(broken.seen)
+
+
 @pytest.mark.parametrize(
     ("routing", "attempts"),
     [
