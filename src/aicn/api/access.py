@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections.abc import Collection, Iterable
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -74,10 +73,7 @@ class AccessGate:
             try:
                 scope[SCOPE_KEY] = self._admitted(scope)
             except ApiError as error:
-                path = scope["path"]
-                refusal = (surface_of(path) if is_v1(path) else REFERENCE).refusal(error)
-                headers = ((b"content-type", JSON_TYPE), *refusal.headers)
-                await Caller(scope, receive, send).answer(refusal.status, refusal.body, headers)
+                await _refuse(Caller(scope, receive, send), error)
                 return
         await self._app(scope, receive, send)
 
@@ -88,7 +84,7 @@ class AccessGate:
             ApiError: it may not be sent.
         """
         sent = _Sent(scope["headers"])
-        if sent.origin and urlsplit(sent.origin).netloc != sent.authority:
+        if sent.origin and not sent.is_own_page:
             raise _forbidden("a page of another site may not call this API")
         name = _host_name(sent.authority)
         client = scope.get("client")
@@ -98,7 +94,7 @@ class AccessGate:
         is_public = scope["path"] in self._public_paths or is_v1(scope["path"])
         if self._inference_only and not is_public:
             raise ApiError(Code.UNSUPPORTED, f"there is no route {scope['path']}", _NOT_FOUND)
-        key = self._key(sent.secret, is_local=is_local)
+        key = self._key(sent.secret, needed=not (is_local or (is_public and self._open_inference)))
         if is_local:
             return LOCAL if key is None else Principal(key)
         if key is None and not (name in self._allowed_hosts or _is_address(name) or at_home):
@@ -115,7 +111,7 @@ class AccessGate:
             raise _forbidden("this route needs an admin's key; this one is for inference")
         return Principal(key, address)
 
-    def _key(self, secret: str, *, is_local: bool) -> ApiKey | None:
+    def _key(self, secret: str, *, needed: bool) -> ApiKey | None:
         """Return the key that is sent; None: none is.
 
         Raises:
@@ -124,8 +120,8 @@ class AccessGate:
         if not secret:
             return None
         found = self._keyring.find(secret, self._clock.unix()) if len(secret) <= defaults.KEY_MAX_CHARS else None
-        if found is None and not (is_local and not secret.startswith(SECRET_PREFIX)):
-            # SDKs do not work without a key: on this machine, where none is needed, anything that is not ours will do.
+        if found is None and (needed or secret.startswith(SECRET_PREFIX)):
+            # SDKs do not work without a key: where none is needed, anything that is not ours will do.
             raise _unauthorized("this API key is wrong, expired or revoked; ask the node's owner for another one")
         return found
 
@@ -151,6 +147,21 @@ class _Sent:
         scheme, _, token = authorization.partition(b" ")
         bearer = token.strip() if scheme.lower() == b"bearer" else b""
         self.secret = (bearer or api_key).decode("latin-1")
+
+    @property
+    def is_own_page(self) -> bool:
+        """Whether the page that sends it came from where it is sent to. `null`, of a page from nowhere, is not."""
+        page = self.origin.partition("://")[2]
+        return bool(page) and page == self.authority
+
+
+async def _refuse(caller: Caller, error: ApiError) -> None:
+    """Tell why a request is not let in, in the words of the API that it is for."""
+    path = caller.scope["path"]
+    surface = surface_of(path) if is_v1(path) else REFERENCE
+    caller.name_request(surface.request_id_headers)
+    refusal = surface.refusal(error)
+    await caller.answer(refusal.status, refusal.body, ((b"content-type", JSON_TYPE), *refusal.headers))
 
 
 def _forbidden(message: str) -> ApiError:

@@ -6,6 +6,7 @@ parameters), 403 (not allowed), 404, 405, 408, 413 or 500 (all else, with the co
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from aicn import errors
@@ -49,6 +50,17 @@ class ApiError(Exception):
     def body(self) -> dict[str, Any]:
         """Return the JSON body."""
         return {"code": int(self.code), "message": self.message}
+
+    def answer_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the headers of the answer: those sent with it and, where that is known, when to ask again."""
+        if self.retry_after_s is None:
+            return self.headers
+        return (*self.headers, retry_after(self.retry_after_s))
+
+
+def retry_after(seconds: float) -> tuple[bytes, bytes]:
+    """Return the header that tells when to ask again: whole seconds, never so few that it would be too early."""
+    return b"retry-after", b"%d" % max(1, math.ceil(seconds))
 
 
 def parameter(message: str) -> ApiError:

@@ -25,7 +25,7 @@ class ReferenceSurface:
 
     def refusal(self, error: ApiError) -> Refusal:
         """Return the answer that tells `error`."""
-        return Refusal(error.status, msgspec.json.encode(error.body()), error.headers)
+        return Refusal(error.status, msgspec.json.encode(error.body()), error.answer_headers())
 
     def event(self, error: ApiError) -> bytes:
         """Return the event that tells `error`."""

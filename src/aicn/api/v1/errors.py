@@ -7,13 +7,12 @@ AuthenticationError, 403 PermissionDeniedError, 404 NotFoundError, 422 Unprocess
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from aicn import errors
-from aicn.api.errors import ApiError
+from aicn.api.errors import ApiError, retry_after
 from aicn.api.surface import Refusal
 from aicn.wire.http_frames import REQUEST_ID_HEADER
 
@@ -102,12 +101,9 @@ _TYPES: Final = {"insufficient_quota": "insufficient_quota"}
 
 
 def _headers(error: ApiError, status: int) -> tuple[tuple[bytes, bytes], ...]:
-    retry_after_s = error.retry_after_s
-    if retry_after_s is None and status == _UNAVAILABLE:
-        retry_after_s = _RETRY_AFTER_S
-    if retry_after_s is None:
-        return error.headers
-    return (*error.headers, (b"retry-after", b"%d" % max(1, math.ceil(retry_after_s))))
+    if error.retry_after_s is None and status == _UNAVAILABLE:
+        return (*error.headers, retry_after(_RETRY_AFTER_S))
+    return error.answer_headers()
 
 
 class _Said(msgspec.Struct):
