@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,15 +101,19 @@ def projects_of(server: MockModelServer) -> list[dict[str, Any]]:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(folder: Path, **settings: Any) -> AsyncIterator[Gateway]:
+async def running_gateway(
+    folder: Path, *, prepare: Callable[[NodeProcess], object] = id, **settings: Any
+) -> AsyncIterator[Gateway]:
     """Start everything, and wait until the Input sees every model of both Workers.
 
     Args:
         folder: for the nodes.
+        prepare: called with the Input before it starts.
         settings: sections of the Input's configuration.
     """
     async with MockModelServer() as first, MockModelServer() as second, Nodes(folder) as nodes:
         entry = nodes.make("input", **settings)
+        prepare(entry)
         workers = [
             nodes.make("worker", bootstrap=[entry.multiaddr], AIProjects=projects_of(server))
             for server in (first, second)
