@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aicn.backends import DocumentReader
+from aicn.cli.demo_model import MODEL_NAME
 from aicn.ids import ModelKind
 from aicn.registry import Model, ModelRegistry
 from aicn.registry.discovery import Follower, FoundServer, Scanner, Selection
@@ -17,6 +18,7 @@ from aicn.registry.discovery import scanner as scanner_module
 from support import model_servers
 from support.model_servers import Documents, serving
 from support.processes import Nodes, free_ports
+from support.real_model import model_server
 
 NAMES = ("llama3:latest", "org/tiny")
 
@@ -67,6 +69,13 @@ async def test_an_older_sglang_tells_the_one_model_that_it_runs() -> None:
     found = await found_of(model_servers.older_sglang("org/tiny"))
     assert found is not None
     assert (found.software, [model.name for model in found.models]) == ("sglang", ["org/tiny"])
+
+
+async def test_the_real_llama_cpp_is_known() -> None:
+    async with model_server() as url, scanner_of(url) as scanner:
+        (found,) = await scanner.scan()
+    assert (found.software, found.url) == ("llama.cpp", url)
+    assert [model.name for model in found.models] == [MODEL_NAME]
 
 
 async def test_image_servers_are_known_by_their_answers() -> None:
