@@ -232,7 +232,7 @@ class AnthropicSurface:
 
     def answered(self, status: int, body: bytes) -> tuple[int, bytes]:
         """Return what a model server answered; a failure that is not in Anthropic's form is put into it."""
-        if status < _FAILED_FROM and b'"error"' not in body:
+        if status < _FAILED_FROM and b'"error"' not in body and b'"code"' not in body:
             return status, body
         said = _said(body)
         if status < _FAILED_FROM and (said is None or not _failed(status, said)):
