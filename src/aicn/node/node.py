@@ -43,7 +43,7 @@ from aicn.node.gossip import Questions
 from aicn.node.health import watch_model_servers
 from aicn.node.http import HttpListeners
 from aicn.node.links import Links
-from aicn.node.readings import read_network, read_node
+from aicn.node.readings import read_network, read_node, read_routing
 from aicn.node.records import Records
 from aicn.node.settings import configured_models, host_config, node_flags, route_settings
 from aicn.p2p.host import (
@@ -173,13 +173,15 @@ class Node:
             speaks=self._spoken,
             clock=self._clock,
         )
+        budget = RetryBudget(self._clock, config.aicn.routing.retry_budget)
+        read_routing(self._records.counted, self._selector, budget)
         router = Router(
             self._selector,
             reservations,
             streams.open,
             streams.open_named,
             settings=route_settings(config),
-            budget=RetryBudget(self._clock, config.aicn.routing.retry_budget),
+            budget=budget,
         )
         handlers = Handlers(
             network=NetworkRoutes(self.host, self.directory, topic=config.app.topic_name, collects=collects),

@@ -10,6 +10,7 @@ from aicn.p2p.dialer import Dialer
 from aicn.p2p.host import Host
 from aicn.peers import Directory, HeartbeatInbox
 from aicn.registry import ModelRegistry
+from aicn.routing import RetryBudget, Selector
 from aicn.telemetry import Metrics, metrics
 from aicn.telemetry.metrics import Labels
 
@@ -30,10 +31,17 @@ def read_network(counted: Metrics, host: Host, directory: Directory, inbox: Hear
     counted.read(metrics.GOSSIP, lambda: [((outcome.value,), number) for outcome, number in inbox.outcomes.items()])
 
 
+def read_routing(counted: Metrics, selector: Selector, budget: RetryBudget) -> None:
+    """Have `counted` read how requests find their way."""
+    counted.read(metrics.AVOIDED, _one(selector.open_breakers))
+    counted.read(metrics.RETRIES_REFUSED, _one(lambda: budget.refused))
+
+
 def read_node(counted: Metrics, registry: ModelRegistry, dialer: Dialer) -> None:
     """Have `counted` read what is known of this node, which must have started."""
     counted.read(metrics.BUILD, lambda: [((__version__,), 1.0)])
     counted.read(metrics.MODELS, _one(lambda: len(registry.models())))
+    counted.read(metrics.OFFERED, _one(lambda: len(registry.offered())))
     counted.read(metrics.DIALS, lambda: [((result,), number) for result, number in dialer.dials.items()])
 
 

@@ -118,7 +118,18 @@ DIRECTORY_PEERS: Final = Metric(
 CANDIDATES: Final = Metric(
     "aicn_candidates", MetricKind.GAUGE, "Instances of models on peers heard recently enough to be asked."
 )
+AVOIDED: Final = Metric(
+    "aicn_instances_avoided", MetricKind.GAUGE, "Instances of models that are not asked for now, because they failed."
+)
+RETRIES_REFUSED: Final = Metric(
+    "aicn_retries_refused_total", MetricKind.COUNTER, "Attempts after the first that the retry budget did not allow."
+)
 MODELS: Final = Metric("aicn_models_registered", MetricKind.GAUGE, "Instances of models that this node serves.")
+OFFERED: Final = Metric(
+    "aicn_models_offered",
+    MetricKind.GAUGE,
+    "Those of them that it offers now: neither paused nor without their server.",
+)
 GOSSIP: Final = Metric(
     "aicn_gossip_messages_total", MetricKind.COUNTER, "Gossip messages received, by what became of them.", ("outcome",)
 )
