@@ -647,6 +647,18 @@ LEDGER_PENDING_MAX: Final = 10_000
 TOKEN_BYTES: Final = 4
 """Bytes of a request per token of its question, for the guess that is made before it is answered."""
 
+TOKENS_GUESSED_MAX: Final = 32_768
+"""Of one request, by its bytes: what is longer is mostly images, which have few tokens for their size."""
+
+LEDGER_KEPT_DAYS: Final = 800
+"""Days that the ledger goes back: two years, and some weeks to close the books of the second."""
+
+LEDGER_PLACES_PER_DAY: Final = 50_000
+"""Sums of one day by key, model and node, some 150 bytes each; what is beyond them is summed up by key alone."""
+
+LEDGER_NAME_MAX_CHARS: Final = 256
+"""Characters kept of a name; those of models of this program are shorter."""
+
 # --- discovery of model servers ----------------------------------------------------------------------------
 
 DISCOVERY_ASK_TIMEOUT_S: Final = 2.0

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from aicn import defaults
 from aicn.api.errors import ApiError, Code
 from aicn.api.fair_queue import FairQueue, QueueFull, QueueTimeout
-from aicn.api.principal import Principal
-from aicn.api.rates import Buckets
+from aicn.api.principal import NO_LIMITS, Principal
+from aicn.api.rates import Bucket, Buckets
 from aicn.clock import Clock, SystemClock
 from aicn.store.keys import KeyLimits
 
@@ -76,7 +76,7 @@ class Admission:
                 slug="model_not_allowed",
                 param="model",
             )
-        headers = self._check_rates(principal, request_bytes)
+        headers, reserved = self._draw(principal, request_bytes)
         began_s = self._clock.monotonic()
         try:
             async with self.queue.turn(principal.queue, principal.limits.concurrent):
@@ -85,11 +85,18 @@ class Admission:
             raise self._no_turn("as many requests of this caller wait for their turn as may") from None
         except QueueTimeout:
             raise self._no_turn("the turn of this request did not come in time") from None
+        finally:
+            if reserved:
+                # From here on counts what it has really used, which `spent` is told.
+                limit = principal.limits.tokens_per_minute
+                self._tokens.of(principal.key_id, limit, self._clock.monotonic()).level += reserved
 
     def spent(self, principal_key: str, limits: KeyLimits, tokens: int) -> None:
         """Draw the tokens of a request that is over from those that its key has per minute."""
         if limits.tokens_per_minute:
             bucket = self._tokens.of(principal_key, limits.tokens_per_minute, self._clock.monotonic())
+            if tokens:
+                bucket.learn(tokens)
             # A debt of more than ten minutes would lock a key out for what one request did.
             bucket.level = max(bucket.level - tokens, -10.0 * limits.tokens_per_minute)
 
@@ -102,11 +109,15 @@ class Admission:
             retry_after_s=1.0,
         )
 
-    def _check_rates(self, principal: Principal, request_bytes: int) -> Headers:
+    def _draw(self, principal: Principal, request_bytes: int) -> tuple[Headers, float]:
+        """Draw a request and its tokens from what the key has per minute; return what to tell and how many tokens.
+
+        Its tokens are guessed, and held while it is under way: else all requests of a burst would find them there.
+        """
         limits = principal.limits
         key = principal.key_id
-        if not key or limits == (0, 0, 0, 0):
-            return ()
+        if not key or limits == NO_LIMITS:
+            return (), 0.0
         now_s = self._clock.monotonic()
         if limits.tokens_per_month and self._month_tokens(key) >= limits.tokens_per_month:
             raise ApiError(
@@ -115,32 +126,34 @@ class Admission:
                 _TOO_MANY,
                 slug="insufficient_quota",
                 retry_after_s=self._month_left_s(),
+                # SDKs would ask again a moment later, twice.
+                headers=((b"x-should-retry", b"false"),),
             )
-        headers: list[tuple[bytes, bytes]] = []
-        guessed = request_bytes / defaults.TOKEN_BYTES
-        wanted = []
-        for buckets, what, per_minute, amount in (
-            (self._requests, "requests", limits.requests_per_minute, 1.0),
-            (self._tokens, "tokens", limits.tokens_per_minute, max(1.0, guessed)),
-        ):
-            if per_minute:
-                bucket = buckets.of(key, per_minute, now_s)
-                missing_s = bucket.missing_s(amount)
-                if missing_s > 0:
-                    raise ApiError(
-                        Code.PERMISSION,
-                        f"this key may use {per_minute} {what} a minute; ask again in {missing_s:.1f} s",
-                        _TOO_MANY,
-                        slug="rate_limit_exceeded",
-                        retry_after_s=missing_s,
-                        headers=_told(what, per_minute, 0.0),
-                    )
-                wanted.append((bucket, what))
-        for bucket, what in wanted:
-            if what == "requests":
-                bucket.level -= 1.0
+        drawn: list[tuple[str, Bucket, float]] = []
+        if limits.requests_per_minute:
+            drawn.append(("requests", self._requests.of(key, limits.requests_per_minute, now_s), 1.0))
+        guessed = 0.0
+        if limits.tokens_per_minute:
+            bucket = self._tokens.of(key, limits.tokens_per_minute, now_s)
+            asked = min(request_bytes / defaults.TOKEN_BYTES, defaults.TOKENS_GUESSED_MAX)
+            guessed = max(1.0, asked, bucket.usual)
+            drawn.append(("tokens", bucket, guessed))
+        for what, bucket, amount in drawn:
+            missing_s = bucket.missing_s(amount)
+            if missing_s > 0:
+                raise ApiError(
+                    Code.PERMISSION,
+                    f"this key may use {bucket.per_minute} {what} a minute; ask again in {missing_s:.1f} s",
+                    _TOO_MANY,
+                    slug="rate_limit_exceeded",
+                    retry_after_s=missing_s,
+                    headers=_told(what, bucket.per_minute, bucket.level),
+                )
+        headers: Headers = ()
+        for what, bucket, amount in drawn:
+            bucket.level -= amount
             headers += _told(what, bucket.per_minute, bucket.level)
-        return tuple(headers)
+        return headers, guessed
 
     def _month_left_s(self) -> float:
         now = datetime.fromtimestamp(self._clock.unix(), UTC)

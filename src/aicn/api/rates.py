@@ -9,6 +9,9 @@ from aicn import defaults
 
 MINUTE_S = 60.0
 
+_TRUST = 0.2
+"""Weight of the latest request: some ten make the average, and one that is far from it does not."""
+
 
 @dataclass(slots=True)
 class Bucket:
@@ -17,6 +20,12 @@ class Bucket:
     per_minute: int
     level: float
     at_s: float
+    usual: float = 0.0
+    """What one request takes in the end, averaged; 0: none has ended."""
+
+    def learn(self, amount: float) -> None:
+        """Take note of what a request took."""
+        self.usual += (amount - self.usual) * _TRUST
 
     def refill(self, per_minute: int, now_s: float) -> None:
         """Bring it to `now_s`; the limit may have changed meanwhile."""

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
+from aicn import defaults
 from aicn.api.admission import Admission
 from aicn.api.errors import ApiError
 from aicn.api.fair_queue import FairQueue
@@ -23,7 +25,7 @@ class Node:
     def __init__(self, used: int = 0) -> None:
         self.clock = ManualClock()
         self.used = used
-        self.admission = Admission(FairQueue(4, 1, 0.01), self.clock, lambda _: self.used)
+        self.admission = Admission(FairQueue(100, 1, 0.01), self.clock, lambda _: self.used)
 
     async def ask(self, who: Principal, size_bytes: int = 40, model: str = "m") -> dict[str, str]:
         async with self.admission.admit(who, "P", model, size_bytes) as admitted:
@@ -81,11 +83,49 @@ async def test_tokens_per_minute_are_those_that_the_answers_tell() -> None:
     await node.ask(who)
     node.admission.spent("key_1", who.limits, 1_200)
     error = await node.refused(who, size_bytes=4)
-    assert error.retry_after_s == pytest.approx(60.1, abs=0.1)
-    node.clock.advance(61.0)
-    assert (await node.ask(who, size_bytes=4))["x-ratelimit-remaining-tokens"] == "10"
+    # 600 are owed, and a request of this key takes 240 by now, a fifth of the last one.
+    assert error.retry_after_s == pytest.approx(84.0)
+    node.clock.advance(84.0)
+    assert (await node.ask(who, size_bytes=4))["x-ratelimit-remaining-tokens"] == "0"
     error = await node.refused(who, size_bytes=4 * 500)
-    assert error.retry_after_s == pytest.approx(49.0, abs=0.1)
+    assert error.retry_after_s == pytest.approx(26.0)
+
+
+async def test_requests_under_way_hold_the_tokens_that_they_will_take() -> None:
+    node, who = Node(), principal(tokens_per_minute=100)
+    async with node.admission.admit(who, "P", "m", 4 * 60) as first:
+        assert dict(first.headers)[b"x-ratelimit-remaining-tokens"] == b"40"
+        assert (await node.refused(who, size_bytes=4 * 50)).retry_after_s == pytest.approx(6.0)
+        assert (await node.ask(who, size_bytes=4 * 30))["x-ratelimit-remaining-tokens"] == "10"
+    # Nobody has said that they took any.
+    assert (await node.ask(who, size_bytes=4))["x-ratelimit-remaining-tokens"] == "99"
+
+
+async def test_a_burst_takes_little_more_than_the_minute_has() -> None:
+    node, who = Node(), principal(tokens_per_minute=1_000)
+    for _ in range(8):
+        await node.ask(who, size_bytes=4)
+        node.admission.spent("key_1", who.limits, 50)
+    async with AsyncExitStack() as burst:
+        admitted = 0
+        with pytest.raises(ApiError, match="1000 tokens a minute"):
+            for _ in range(100):
+                await burst.enter_async_context(node.admission.admit(who, "P", "m", 4))
+                admitted += 1
+        assert 600 <= admitted * 50 <= 800
+
+
+async def test_a_request_of_megabytes_does_not_count_as_if_it_were_words() -> None:
+    node, who = Node(), principal(tokens_per_minute=100_000)
+    told = await node.ask(who, size_bytes=20_000_000)
+    assert int(told["x-ratelimit-remaining-tokens"]) == 100_000 - defaults.TOKENS_GUESSED_MAX
+
+
+async def test_who_gets_no_turn_has_used_no_tokens() -> None:
+    node, who = Node(), principal(concurrent=1, tokens_per_minute=100)
+    async with node.admission.admit(who, "P", "m", 4):
+        assert (await node.refused(who, size_bytes=4 * 90)).slug == "too_many_requests"
+    assert (await node.ask(who, size_bytes=4))["x-ratelimit-remaining-tokens"] == "99"
 
 
 async def test_a_request_larger_than_a_minutes_tokens_waits_for_a_full_bucket_only() -> None:
@@ -111,6 +151,7 @@ async def test_tokens_per_month() -> None:
     node.used = 100
     error = await node.refused(who)
     assert (error.status, error.slug) == (429, "insufficient_quota")
+    assert dict(error.headers)[b"x-should-retry"] == b"false"
     # 2023-11-14T22:13:20Z, and so 16 days and some hours to December.
     assert error.retry_after_s == pytest.approx(16 * 86_400 + 6_400)
 
