@@ -650,6 +650,9 @@ TOKEN_BYTES: Final = 4
 TOKENS_GUESSED_MAX: Final = 32_768
 """Of one request, by its bytes: what is longer is mostly images, which have few tokens for their size."""
 
+REQUEST_TOKENS_MAX: Final = 4_194_304
+"""Most tokens that one question, or one answer, is believed to have: no model reads or writes that many."""
+
 LEDGER_KEPT_DAYS: Final = 800
 """Days that the ledger goes back: two years, and some weeks to close the books of the second."""
 

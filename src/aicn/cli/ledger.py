@@ -19,7 +19,7 @@ from aicn.store.ledger_reader import LedgerRow, read_ledger
 from aicn.tools.datastore import find_database
 
 _PLACE: Final = ("day", "key", "key_name", "project", "model", "node")
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What makes a spreadsheet take a text for a formula; names come from strangers."""
 
 
@@ -54,7 +54,8 @@ def _fields(row: LedgerRow) -> dict[str, Any]:
 
 def _csv(rows: Iterable[LedgerRow]) -> str:
     lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
+    # Texts are all quoted: some readers begin a new cell at what the writer takes for a part of one.
+    writer = csv.writer(lines, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow((*_PLACE, *SUM_COLUMNS))
     for row in rows:
         writer.writerow((*(_harmless(getattr(row, name)) for name in _PLACE), *row.sums))
@@ -69,10 +70,7 @@ def _table(rows: tuple[LedgerRow, ...]) -> None:
     total = sum((row.sums for row in rows), Sums())
     lines = [
         ("DAY", "KEY", "MODEL", "NODE", "REQUESTS", "FAILED", "IN", "OUT", "IMAGES"),
-        *(
-            (row.day, row.key_name or row.key or "-", _model(row), row.node[-9:] or "-", *map(str, row.sums))
-            for row in rows
-        ),
+        *((row.day, _key(row), _model(row), row.node[-9:] or "-", *map(str, row.sums)) for row in rows),
         ("total", "", "", "", *map(str, total)),
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -89,5 +87,5 @@ def _key(row: LedgerRow) -> str:
 
 
 def _model(row: LedgerRow) -> str:
-    name = f"{row.project}/{row.model}"
+    name = f"{row.project}/{row.model}" if row.model else "-"
     return name if name.isprintable() else repr(name)

@@ -60,16 +60,17 @@ class Accounts:
     def spend(self, spent: Spent) -> None:
         """Take in what a request of a user has cost; an `aicn.telemetry.Spend`."""
         occasion = spent.occasion
+        # A Worker says how many there were; one that lies may cost a key much, but not its years.
+        prompt = min(spent.prompt_tokens, defaults.REQUEST_TOKENS_MAX)
+        completion = min(spent.completion_tokens, defaults.REQUEST_TOKENS_MAX)
         if self._ledger is not None and spent.outcome not in {Outcome.LIMITED, Outcome.REFUSED}:
-            sums = Sums(
-                1, int(spent.outcome is not Outcome.OK), spent.prompt_tokens, spent.completion_tokens, spent.images
-            )
+            sums = Sums(1, int(spent.outcome is not Outcome.OK), prompt, completion, spent.images)
             # What nobody answers has names that only the client knows: a table of them would grow as it likes.
             names = (occasion.project, occasion.model) if spent.peer else ("", "")
             self._ledger.add(occasion.key, *names, spent.peer, sums)
         key = self.keyring.by_id(occasion.key) if occasion.key else None
         if key is not None:
-            self.admission.spent(key.id, key.limits, spent.prompt_tokens + spent.completion_tokens)
+            self.admission.spent(key.id, key.limits, prompt + completion)
 
     def _month_tokens(self, key: str) -> int:
         return 0 if self._ledger is None else self._ledger.month_tokens(key)

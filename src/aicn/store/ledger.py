@@ -1,7 +1,7 @@
 """What was used, by day, key, model and node: sums that are kept for good and written behind.
 
 A request costs an addition in memory; what has gathered is written about once a second. A node that is killed loses
-that second.
+that second. What a day may have is bounded, and so is how many days are kept: names come from strangers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple
 
 from aicn import defaults
@@ -66,24 +66,28 @@ class Ledger:
         self._pending: dict[Place, Sums] = {}
         self._month = ""
         self._month_tokens: dict[str, int] = {}
+        self._today = ""
+        self._places: set[Place] = set()
+        self._pruned = ""
         self._some = asyncio.Event()
         self._stop = asyncio.Event()
         self.lost = 0
 
     async def load(self) -> None:
-        """Read what each key has used this month.
+        """Read what each key has used this month, and which sums there are of today.
 
         Raises:
             StoreError: it cannot be read.
         """
-        self._month = self._day()[:7]
-        month = self._month
-        self._month_tokens = await self._store.run(lambda connection: _month_tokens(connection, month))
+        self._today = today = self._day()
+        self._month = month = today[:7]
+        self._month_tokens = await self._store.read(lambda connection: _month_tokens(connection, month))
+        self._places = await self._store.read(lambda connection: _places(connection, today))
 
     def add(self, key: str, project: str, model: str, node: str, sums: Sums) -> None:
         """Take in what one request has used. Never waits, never raises."""
         day = self._day()
-        place = (day, key, project, model, node)
+        place = self._place(day, key, project, model, node)
         if place not in self._pending and len(self._pending) >= defaults.LEDGER_PENDING_MAX:
             self.lost += 1
         else:
@@ -134,12 +138,33 @@ class Ledger:
         if not pending:
             return
         rows = [(*place, *sums) for place, sums in pending.items()]
+        today = self._day()
+        oldest = _days_before(today, defaults.LEDGER_KEPT_DAYS) if today != self._pruned else ""
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(_UPSERT, rows)
+            if oldest:
+                connection.execute("DELETE FROM ledger WHERE day < ?", (oldest,))
+
         try:
-            await self._store.run(lambda connection: connection.executemany(_UPSERT, rows))
+            await self._store.run(write)
+            self._pruned = today
         except BaseException:
             for place, sums in pending.items():
                 self._pending[place] = self._pending.get(place, Sums()) + sums
             raise
+
+    def _place(self, day: str, key: str, project: str, model: str, node: str) -> Place:
+        """Return what to add to: the sum of exactly that or, where a day has too many, that of the key."""
+        if day != self._today:
+            self._today = day
+            self._places.clear()
+        place = (day, key, _named(project), _named(model), node)
+        if place not in self._places:
+            if len(self._places) >= defaults.LEDGER_PLACES_PER_DAY:
+                return (day, key, "", "", "")
+            self._places.add(place)
+        return place
 
     def _day(self) -> str:
         return datetime.fromtimestamp(self._clock.unix(), UTC).date().isoformat()
@@ -148,6 +173,21 @@ class Ledger:
         if not day.startswith(self._month):
             self._month = day[:7]
             self._month_tokens.clear()
+
+
+def _named(text: str) -> str:
+    """Return what of a name can be kept: not too long, and nothing that UTF-8 cannot hold."""
+    cut = text[: defaults.LEDGER_NAME_MAX_CHARS]
+    return cut if cut.isascii() else cut.encode(errors="replace").decode()
+
+
+def _days_before(day: str, days: int) -> str:
+    return (date.fromisoformat(day) - timedelta(days=days)).isoformat()
+
+
+def _places(connection: sqlite3.Connection, day: str) -> set[Place]:
+    query = f"SELECT {', '.join(PLACE_COLUMNS)} FROM ledger WHERE day = ? LIMIT ?"  # noqa: S608 - our words
+    return set(connection.execute(query, (day, defaults.LEDGER_PLACES_PER_DAY)).fetchall())
 
 
 def _month_tokens(connection: sqlite3.Connection, month: str) -> dict[str, int]:

@@ -108,3 +108,49 @@ async def test_places_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch)
 def test_there_is_no_datastore(tmp_path: Path) -> None:
     with pytest.raises(StoreMissing, match="there is no datastore"):
         read_ledger(tmp_path / FILE_NAME)
+
+
+async def test_a_day_with_too_many_names_is_summed_up_by_key(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aicn.defaults.LEDGER_PLACES_PER_DAY", 2)
+    clock = ManualClock()
+    ledger = Ledger(store, clock)
+    await ledger.load()
+    for name in "abcda":
+        ledger.add("key_1", "P", name, "n", ONE)
+    await ledger.flush()
+    assert [(row.model, row.sums.requests) for row in read_ledger(tmp_path / FILE_NAME)] == [
+        ("", 2),
+        ("a", 2),
+        ("b", 1),
+    ]
+    # A node that starts anew on the same day has no fresh room, and the next day has.
+    again = Ledger(store, clock)
+    await again.load()
+    again.add("key_1", "P", "e", "n", ONE)
+    clock.advance(86_400)
+    again.add("key_1", "P", "e", "n", ONE)
+    await again.flush()
+    assert [row.model for row in read_ledger(tmp_path / FILE_NAME)] == ["", "a", "b", "e"]
+
+
+async def test_old_days_are_dropped(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aicn.defaults.LEDGER_KEPT_DAYS", 2)
+    clock = ManualClock()
+    ledger = Ledger(store, clock)
+    await ledger.load()
+    for _ in range(5):
+        ledger.add("key_1", "P", "m", "n", ONE)
+        await ledger.flush()
+        clock.advance(86_400)
+    assert [row.day for row in read_ledger(tmp_path / FILE_NAME)] == ["2023-11-16", "2023-11-17", "2023-11-18"]
+
+
+async def test_names_that_no_file_can_hold_stop_nothing(store: Store, tmp_path: Path) -> None:
+    ledger = Ledger(store, ManualClock())
+    await ledger.load()
+    ledger.add("", "P\ud800", "m" * 10_000, "n", ONE)
+    await ledger.flush()
+    (row,) = read_ledger(tmp_path / FILE_NAME)
+    assert (row.project, len(row.model)) == ("P?", 256)
