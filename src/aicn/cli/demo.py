@@ -111,6 +111,7 @@ class _Show:
                 f"\n==> Try it yourself\n"
                 f"    curl -N {url} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}\n"
                 f"    curl '{network.input_url}/api/v0/ai/projects/peers?project={network.project}&model={model}'\n"
+                f"    with an SDK of OpenAI: base_url={network.input_url}/v1 api_key=none model={model}\n"
                 f"    configurations and logs: {network.folder}\n"
                 f"\nUp until Ctrl-C."
             )
