@@ -8,83 +8,27 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 
 from aicn import defaults
 from aicn.ids import PeerId
 from support.command_line import aicn, refused
-from support.mock_model_server import MockModelServer, Plan
-from support.processes import NodeProcess, Nodes
+from support.keyed_gateway import DEADLINE_S, KeyedGateway, keyed_gateway
+from support.mock_model_server import Plan
 
-NAME = "models.example"
-BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 SPENT = b'{"id":"c","object":"chat.completion","choices":[],"usage":{"prompt_tokens":30,"completion_tokens":70}}'
-DEADLINE_S = 20.0
-
-
-class Gateway:
-    """An Input that is reached under a name of its own, and a Worker with two models."""
-
-    def __init__(self, nodes: Nodes, entry: NodeProcess, worker: NodeProcess, server: MockModelServer) -> None:
-        self.nodes = nodes
-        self.entry = entry
-        self.worker = worker
-        self.server = server
-        self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE_S))
-        self.url = self.entry.api.removesuffix("/api/v0")
-
-    def keys(self, *words: str) -> str:
-        done = aicn("keys", words[0], str(self.entry.config_path), *words[1:], cwd=self.entry.config_path.parent)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    async def add(self, *words: str) -> tuple[str, str]:
-        """Make a key, and wait until the node knows it; return its id and its secret."""
-        made = json.loads(await asyncio.to_thread(self.keys, "add", "--json", *words))
-        async with asyncio.timeout(DEADLINE_S):
-            while (await self.ask(made["secret"], path="/v1/models", method="GET"))[0] == 401:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-        return made["id"], made["secret"]
-
-    async def ask(
-        self,
-        secret: str = "",
-        *,
-        path: str = "/v1/chat/completions",
-        method: str = "POST",
-        host: str = NAME,
-        **more: Any,
-    ) -> tuple[int, dict[str, str], Any]:
-        """Ask as a caller from elsewhere; return status, headers and body."""
-        headers = {"Host": host, **({"Authorization": f"Bearer {secret}"} if secret else {})}
-        body = None if method == "GET" else {**BODY, **more}
-        async with self.http.request(method, f"{self.url}{path}", headers=headers, json=body) as answer:
-            return answer.status, dict(answer.headers), await answer.json(content_type=None)
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
-    settings = {"API": {"AllowedHosts": [NAME]}, "Limits": getattr(request, "param", {})}
-    async with MockModelServer() as server, Nodes(tmp_path) as nodes:
-        entry = await nodes.input(AICN=settings)
-        models = [("P", "m", server.chat_url), ("Q", "other", server.chat_url)]
-        worker = await nodes.worker(entry, models=models)
-        for project, model, _ in models:
-            await nodes.until_seen(entry, project, model, worker)
-        made = Gateway(nodes, entry, worker, server)
-        try:
-            yield made
-        finally:
-            await made.http.close()
+async def gateway(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[KeyedGateway]:
+    async with keyed_gateway(tmp_path, getattr(request, "param", {})) as made:
+        yield made
 
 
-async def test_a_key_opens_inference_from_elsewhere_and_nothing_else(gateway: Gateway) -> None:
+async def test_a_key_opens_inference_from_elsewhere_and_nothing_else(gateway: KeyedGateway) -> None:
     status, headers, body = await gateway.ask()
     assert (status, body["error"]["code"]) == (401, "invalid_api_key")
     assert headers["WWW-Authenticate"] == "Bearer"
@@ -102,13 +46,13 @@ async def test_a_key_opens_inference_from_elsewhere_and_nothing_else(gateway: Ga
     assert (await gateway.ask("sk-aicn-of-yesterday", host=local))[0] == 401
 
 
-async def test_an_admins_key_opens_the_operators_routes(gateway: Gateway) -> None:
+async def test_an_admins_key_opens_the_operators_routes(gateway: KeyedGateway) -> None:
     _, secret = await gateway.add("--name", "operator", "--admin")
     assert (await gateway.ask(secret, path="/api/v0/swarm/peers", method="GET"))[0] == 200
     assert (await gateway.ask(secret))[0] == 200
 
 
-async def test_a_revoked_key_stops_working_while_the_node_runs(gateway: Gateway) -> None:
+async def test_a_revoked_key_stops_working_while_the_node_runs(gateway: KeyedGateway) -> None:
     number, secret = await gateway.add("--name", "Ann")
     await asyncio.to_thread(gateway.keys, "revoke", number)
     async with asyncio.timeout(DEADLINE_S):
@@ -118,14 +62,14 @@ async def test_a_revoked_key_stops_working_while_the_node_runs(gateway: Gateway)
     assert secret not in gateway.keys("list", "--json")
 
 
-async def test_an_expired_key_stops_working_by_itself(gateway: Gateway) -> None:
+async def test_an_expired_key_stops_working_by_itself(gateway: KeyedGateway) -> None:
     _, secret = await gateway.add("--name", "short", "--expires", "3s")
     async with asyncio.timeout(DEADLINE_S):
         while (await gateway.ask(secret))[0] != 401:  # noqa: ASYNC110 - only an answer tells
             await asyncio.sleep(0.1)
 
 
-async def test_models_of_a_key(gateway: Gateway) -> None:
+async def test_models_of_a_key(gateway: KeyedGateway) -> None:
     _, secret = await gateway.add("--name", "Ann", "--model", "P/*")
     assert (await gateway.ask(secret))[0] == 200
     status, _, body = await gateway.ask(secret, model="other")
@@ -134,7 +78,9 @@ async def test_models_of_a_key(gateway: Gateway) -> None:
     assert [each["id"] for each in listed["data"]] == ["m"]
 
 
-async def test_requests_per_minute_are_refused_beyond_the_limit_with_the_time_to_come_again(gateway: Gateway) -> None:
+async def test_requests_beyond_the_limit_are_refused_with_the_time_to_come_again(
+    gateway: KeyedGateway,
+) -> None:
     _, secret = await gateway.add("--name", "Ann", "--requests-per-minute", "2")
     _, headers, _ = await gateway.ask(secret)
     assert (headers["x-ratelimit-limit-requests"], headers["x-ratelimit-remaining-requests"]) == ("2", "1")
@@ -145,7 +91,7 @@ async def test_requests_per_minute_are_refused_beyond_the_limit_with_the_time_to
     assert len(gateway.server.seen) == 2
 
 
-async def test_tokens_of_a_month_are_used_up_and_stay_so_over_a_restart(gateway: Gateway) -> None:
+async def test_tokens_of_a_month_are_used_up_and_stay_so_over_a_restart(gateway: KeyedGateway) -> None:
     gateway.server.plan = Plan(body=SPENT)
     number, secret = await gateway.add("--name", "Ann", "--tokens-per-month", "150")
     assert [(await gateway.ask(secret))[0] for _ in range(3)] == [200, 200, 429]
@@ -157,7 +103,7 @@ async def test_tokens_of_a_month_are_used_up_and_stay_so_over_a_restart(gateway:
     assert (status, body["error"]["code"]) == (429, "insufficient_quota")
 
 
-async def until_written(gateway: Gateway, key: str, *, requests: int) -> list[dict[str, str]]:
+async def until_written(gateway: KeyedGateway, key: str, *, requests: int) -> list[dict[str, str]]:
     """Wait until the ledger has so many requests of a key; return its rows."""
     path = str(gateway.entry.config_path)
     async with asyncio.timeout(DEADLINE_S):
@@ -170,7 +116,7 @@ async def until_written(gateway: Gateway, key: str, *, requests: int) -> list[di
             await asyncio.sleep(defaults.LEDGER_WRITE_DELAY_S / 5)
 
 
-async def test_the_ledger_tells_who_used_what_where(gateway: Gateway) -> None:
+async def test_the_ledger_tells_who_used_what_where(gateway: KeyedGateway) -> None:
     gateway.server.plan = Plan(body=SPENT)
     number, secret = await gateway.add("--name", "=Ann()")
     await gateway.ask(secret)
@@ -184,7 +130,7 @@ async def test_the_ledger_tells_who_used_what_where(gateway: Gateway) -> None:
     assert (row["requests"], row["failed"], row["prompt_tokens"], row["completion_tokens"]) == ("3", "1", "60", "140")
 
 
-async def test_requests_of_one_key_wait_for_each_other_and_delay_nobody_else(gateway: Gateway) -> None:
+async def test_requests_of_one_key_wait_for_each_other_and_delay_nobody_else(gateway: KeyedGateway) -> None:
     _, one = await gateway.add("--name", "one", "--concurrent", "1")
     _, other = await gateway.add("--name", "other")
     gateway.server.once = [Plan(hang=True)]
@@ -201,7 +147,7 @@ async def test_requests_of_one_key_wait_for_each_other_and_delay_nobody_else(gat
 
 
 @pytest.mark.parametrize("gateway", [{"MaxConcurrent": 1, "QueueLength": 1, "QueueTimeout": "1s"}], indirect=True)
-async def test_a_node_at_its_limit_says_so(gateway: Gateway) -> None:
+async def test_a_node_at_its_limit_says_so(gateway: KeyedGateway) -> None:
     _, one = await gateway.add("--name", "one")
     _, other = await gateway.add("--name", "other")
     gateway.server.once = [Plan(hang=True)]

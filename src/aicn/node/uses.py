@@ -22,6 +22,9 @@ _log = logging.getLogger("aicn.requests")
 _WRITTEN: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
 """Where answers are made of tokens."""
 
+_READ: Final = frozenset({Outcome.OK, Outcome.CLIENT_GONE, Outcome.CUT})
+"""How a use ends of which the client has read at least a part."""
+
 _EVENT: Final = b"data:"
 """Each event of a stream has one token, about."""
 
@@ -139,15 +142,16 @@ class _Recorded:
                     self._occasion,
                     self._peer,
                     outcome,
-                    *self._spent_tokens(),
+                    *self._spent_tokens(outcome),
                     self._images.images if self._images is not None else 0,
                 )
             )
 
-    def _spent_tokens(self) -> tuple[int, int]:
+    def _spent_tokens(self, outcome: Outcome) -> tuple[int, int]:
         """Return the tokens of question and answer, guessed where the answer has begun and did not tell them."""
         prompt, completion = self._tokens.prompt_tokens, self._tokens.completion_tokens
-        if self._first_s is None or self._occasion.endpoint not in _WRITTEN:
+        read = self._first_s is not None and outcome in _READ
+        if not read or self._occasion.endpoint not in _WRITTEN:
             return prompt or 0, completion or 0
         if prompt is None:
             prompt = self._occasion.request_bytes // defaults.TOKEN_BYTES

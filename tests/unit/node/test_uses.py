@@ -240,6 +240,16 @@ async def test_tokens_that_nobody_told_are_guessed_for_those_who_pay(
         assert entry.completion_tokens is None, "the history has only what was told"
 
 
+async def test_who_is_refused_by_the_model_server_has_spent_nothing(recording: _Recording) -> None:
+    spent: list[Spent] = []
+    recording.recorder.spend = spent.append
+    use = recording.begin(request_bytes=40)
+    use.first_byte()
+    use.part(b'{"error":{"message":"no"}}')
+    use.end(Outcome.UPSTREAM_ERROR, 400)
+    assert (spent[0].prompt_tokens, spent[0].completion_tokens) == (0, 0)
+
+
 async def test_what_a_worker_answers_costs_no_client_anything(recording: _Recording) -> None:
     spent: list[Spent] = []
     recording.recorder.spend = spent.append
