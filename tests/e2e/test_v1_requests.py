@@ -222,6 +222,7 @@ async def test_a_refusal_is_in_the_form_of_its_api(
         ("GET", "/v1/chat/completions", 405, is_openai),
         ("GET", "/v1/messages", 405, is_anthropic),
         ("POST", "/v1/nothing", 404, is_openai),
+        ("POST", "/v1/messages/count_tokens", 404, is_anthropic),
         ("DELETE", "/v1/models/m", 405, is_openai),
         ("GET", "/v1/models/nobody/has-it", 404, is_openai),
         ("POST", "/v1/images/edits", 415, is_openai),
@@ -230,7 +231,9 @@ async def test_a_refusal_is_in_the_form_of_its_api(
 async def test_what_is_no_route_is_said_in_the_form_of_the_api(
     setup: Setup, method: str, path: str, status: int, in_form: Any
 ) -> None:
-    async with setup.http.request(method, f"{setup.base}{path}") as answer:
+    async with setup.http.request(method, f"{setup.base}{path}", headers={"x-request-id": "mine"}) as answer:
+        assert answer.headers["x-request-id"] == "mine"
+        assert answer.headers.get("request-id") == ("mine" if in_form is is_anthropic else None)
         told = await answer.json()
         assert (answer.status, in_form(told)) == (status, True), told
 

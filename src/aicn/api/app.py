@@ -17,6 +17,7 @@ from aicn.api.addressed import AddressedEndpoint
 from aicn.api.admission import Admission, open_admission
 from aicn.api.bootstrap import BootstrapRoutes
 from aicn.api.budget import Budget
+from aicn.api.caller import name_of_request
 from aicn.api.chat import ChatEndpoint
 from aicn.api.controls import ControlRoutes
 from aicn.api.docs import DOCS_PATH, OPENAPI_PATH, document_routes
@@ -185,8 +186,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
     )
     headers = error.headers if isinstance(error, HTTPException) else None
     if is_v1(request.url.path):
-        refusal = surface_of(request.url.path).refusal(ApiError(Code.UNSUPPORTED, text, status))
-        return Response(refusal.body, refusal.status, headers, "application/json")
+        surface = surface_of(request.url.path)
+        refusal = surface.refusal(ApiError(Code.UNSUPPORTED, text, status))
+        named = dict.fromkeys(
+            (name.decode() for name in surface.request_id_headers), name_of_request(tuple(request.headers.raw))
+        )
+        return Response(refusal.body, refusal.status, {**(headers or {}), **named}, "application/json")
     return JSONResponse({"code": int(Code.UNSUPPORTED), "message": text}, status, headers=headers)
 
 

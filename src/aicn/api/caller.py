@@ -18,6 +18,7 @@ from aicn.api.errors import ApiError, Code
 from aicn.ids import RequestId
 from aicn.routing import StreamedBody
 from aicn.wire.http_frames import REQUEST_ID_HEADER, request_id_of
+from aicn.wire.http_frames import Headers as WireHeaders
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -26,6 +27,11 @@ _OK = 200
 _PROCESS = secrets.token_hex(8)
 _number = count(1)
 """With it the ids of requests are unique: a number costs a tenth of what chance does."""
+
+
+def name_of_request(headers: WireHeaders) -> RequestId:
+    """Return the id of a request with these headers: the one that its client chose, or one of our own."""
+    return request_id_of(headers) or RequestId(f"{_PROCESS}{next(_number):08x}")
 
 
 class ClientGone(Exception):
@@ -61,7 +67,7 @@ class Caller:
     def name_request(self, id_headers: Sequence[bytes] = (REQUEST_ID_HEADER,)) -> None:
         """Give the request the id that its client chose, or one of our own; answers tell it in `id_headers`."""
         self._id_headers = id_headers
-        self.request_id = request_id_of(self.scope["headers"]) or RequestId(f"{_PROCESS}{next(_number):08x}")
+        self.request_id = name_of_request(self.scope["headers"])
 
     @property
     def started(self) -> bool:

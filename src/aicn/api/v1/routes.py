@@ -11,7 +11,7 @@ from aicn.api.endpoint import JsonEndpoint as SmallEndpoint
 from aicn.api.inference import Inference
 from aicn.api.surface import Surface
 from aicn.api.v1.asks import JsonEndpoint, surface_of_endpoint
-from aicn.api.v1.errors import OPENAI
+from aicn.api.v1.errors import ANTHROPIC, OPENAI
 from aicn.api.v1.forms import FormEndpoint
 from aicn.api.v1.models import ModelRoutes
 from aicn.endpoints import Endpoint
@@ -56,4 +56,7 @@ def is_v1(path: str) -> bool:
 def surface_of(path: str) -> Surface:
     """Return the words in which a path below `/v1` tells its failures."""
     endpoint = _ENDPOINTS.get(path)
-    return OPENAI if endpoint is None else surface_of_endpoint(endpoint)
+    if endpoint is None:
+        # Anthropic has routes beside its messages that nobody passes on; its SDK asks for them all the same.
+        return ANTHROPIC if path.startswith(f"{PREFIX}/{Endpoint.MESSAGES}/") else OPENAI
+    return surface_of_endpoint(endpoint)
