@@ -5,14 +5,17 @@ Each is written after the documentation of the real one, with the fields that it
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web
 
+from support.drawing import draw
+
 Documents = dict[str, Any]
-"""What is answered at which path; anything else is answered 404."""
+"""What is answered at which path, or what makes it of the JSON that came; anything else is answered 404."""
 
 
 def _openai(*names: str, owner: str) -> Documents:
@@ -60,8 +63,17 @@ def local_ai(*names: str) -> Documents:
 
 
 def automatic1111(*names: str) -> Documents:
+    """Draws, with the checkpoint's name as part of the prompt."""
     models = [{"title": f"{name}.safetensors [0]", "model_name": name, "filename": f"/m/{name}"} for name in names]
-    return {"/sdapi/v1/sd-models": models}
+
+    def txt2img(asked: dict[str, Any]) -> dict[str, Any]:
+        checkpoint = asked["override_settings"]["sd_model_checkpoint"]
+        size = asked.get("width", 512), asked.get("height", 512)
+        drawn = [draw(f"{checkpoint}: {asked['prompt']}", *size, seed) for seed in range(asked["n_iter"])]
+        images = [base64.b64encode(image).decode() for image in drawn]
+        return {"images": images, "parameters": asked, "info": "{}"}
+
+    return {"/sdapi/v1/sd-models": models, "/sdapi/v1/txt2img": txt2img}
 
 
 def comfyui(*names: str) -> Documents:
@@ -87,7 +99,7 @@ async def serving(documents: Documents, port: int = 0) -> AsyncIterator[str]:
         found = documents.get(request.path)
         if found is None:
             return web.json_response({"error": {"message": "not found"}}, status=404)
-        return web.json_response(found)
+        return web.json_response(found(await request.json()) if callable(found) else found)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import msgspec
@@ -66,11 +66,33 @@ class Renamer:
             finally:
                 self.held_bytes -= len(whole)
 
+    @contextmanager
+    def holding(self) -> Iterator[Callable[[int], None]]:
+        """Give what counts more bytes that are held, until the block is left.
+
+        Raises:
+            Overloaded: what is given raises it: all together hold too much.
+        """
+        held_bytes = 0
+
+        def hold(more_bytes: int) -> None:
+            nonlocal held_bytes
+            self._count(more_bytes)
+            held_bytes += more_bytes
+
+        try:
+            yield hold
+        finally:
+            self.held_bytes -= held_bytes
+
     def _hold(self, more_bytes: int, held_bytes: int) -> None:
         if held_bytes + more_bytes > defaults.JSON_BODY_MAX_BYTES:
             raise MalformedFrame(
                 f"the request body is larger than {defaults.JSON_BODY_MAX_BYTES} bytes; send less, or a form"
             )
+        self._count(more_bytes)
+
+    def _count(self, more_bytes: int) -> None:
         if self.held_bytes + more_bytes > defaults.HELD_MAX_BYTES:
             raise Overloaded(f"this node holds {self.held_bytes} bytes of requests and has no room for more")
         self.held_bytes += more_bytes

@@ -38,6 +38,7 @@ from aicn.p2p.host import Stream
 from aicn.p2p.inbound_exchange import InboundExchange
 from aicn.registry import Model, ModelRegistry
 from aicn.serving.renaming import Body, Renamer
+from aicn.serving.webui import WebUiReply, answer, question, speaks_webui
 from aicn.telemetry import NoObserver, Observer, Occasion, Outcome, Side, Use, outcome_of
 from aicn.tripwire import Tripwire
 from aicn.wire.http_frames import (
@@ -186,9 +187,19 @@ class ChatProxyServer:
         async with (
             Tripwire(watch),
             self._renamer.renamed(place.model, head.headers, sent) as (headers, renamed),
-            self._backends.exchange(head.method, place.url, headers, renamed) as reply,
         ):
-            await exchange.answer(reply, use)
+            if speaks_webui(place.url, place.model) and isinstance(renamed, bytes):
+                await self._draw(exchange, head.method, place, question(renamed, place.model), use)
+                return
+            async with self._backends.exchange(head.method, place.url, headers, renamed) as reply:
+                await exchange.answer(reply, use)
+
+    async def _draw(self, exchange: _Exchange, method: str, place: _Place, body: bytes, use: Use) -> None:
+        headers = ((b"content-type", b"application/json"),)
+        with self._renamer.holding() as hold:
+            async with self._backends.exchange(method, place.url, headers, body) as reply:
+                told = await answer(reply, hold)
+            await exchange.answer(told, use)
 
 
 class _Place(NamedTuple):
@@ -235,7 +246,7 @@ class _Exchange(InboundExchange):
         head = self.head
         return head is not None and any(name == ERRORS_UNDERSTOOD_HEADER for name, _ in head.headers)
 
-    async def answer(self, reply: BackendReply, use: Use) -> None:
+    async def answer(self, reply: BackendReply | WebUiReply, use: Use) -> None:
         head = encode_response_head(ResponseHead(reply.status, reply.reason, _with_framing(reply)))
         self.status = reply.status
         if reply.length_bytes is None:
@@ -243,7 +254,7 @@ class _Exchange(InboundExchange):
         else:
             await self._answer_of_length(reply, reply.length_bytes, head, use)
 
-    async def _answer_in_chunks(self, reply: BackendReply, head: bytes, use: Use) -> None:
+    async def _answer_in_chunks(self, reply: BackendReply | WebUiReply, head: bytes, use: Use) -> None:
         # The first event is often here with the head; the asking node then wakes up once for both.
         part = reply.take_ready()
         await self._stream.write(head + encode_chunk(part) if part else head)
@@ -257,7 +268,7 @@ class _Exchange(InboundExchange):
                 await self._stream.write(encode_chunk(part))
         await self.end(LAST_CHUNK)
 
-    async def _answer_of_length(self, reply: BackendReply, left: int, head: bytes, use: Use) -> None:
+    async def _answer_of_length(self, reply: BackendReply | WebUiReply, left: int, head: bytes, use: Use) -> None:
         # A JSON answer is ready when its head is: one write carries both, and the end of the stream.
         part = await reply.read_some() if left else b""
         use.first_byte()
@@ -303,7 +314,7 @@ class _Exchange(InboundExchange):
             self._stream.reset()
 
 
-def _with_framing(reply: BackendReply) -> tuple[tuple[bytes, bytes], ...]:
+def _with_framing(reply: BackendReply | WebUiReply) -> tuple[tuple[bytes, bytes], ...]:
     headers = tuple(pair for pair in reply.headers if pair[0] not in _NOT_PASSED_ON)
     if reply.length_bytes is None:
         return (*headers, (b"transfer-encoding", b"chunked"))
