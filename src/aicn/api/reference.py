@@ -49,7 +49,7 @@ class ReferenceChatSurface(ReferenceSurface):
     def refusal(self, error: ApiError) -> Refusal:
         """Return the answer that tells `error`."""
         body = chat_body(error) if error.status == _FAILED else error.body()
-        return Refusal(error.status, msgspec.json.encode(body), error.headers)
+        return Refusal(error.status, msgspec.json.encode(body), error.answer_headers())
 
 
 REFERENCE: Final = ReferenceSurface()
