@@ -687,8 +687,11 @@ NAMES_LEFT_MAX: Final = 1_024
 HEALTH_TIMEOUT_S: Final = 5.0
 """For the answer of a model server that is asked whether it is there; the question costs it nothing."""
 
-HEALTH_FAILURES: Final = 2
+HEALTH_MISSES: Final = 2
 """Questions in a row that a server leaves without an answer until it is withdrawn; one may be bad luck."""
+
+HEALTH_JITTER: Final = 0.2
+"""Share of the interval that chance takes off it, so that the nodes of one machine do not ask in step."""
 
 HEALTH_REST_S: Final = 1.0
 """Between two questions out of turn: failures come in crowds."""

@@ -283,9 +283,18 @@ class BackendError(AicnError):
 
 
 class BackendUnreachable(BackendError):
-    """The model server does not accept connections."""
+    """The model server does not accept connections.
+
+    Attributes:
+        refused: whether nobody listens, as far as this machine can tell; else it may only be slow to accept.
+    """
 
     slug = "backend_unreachable"
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        """Say `message`; `refused` where the connection was refused."""
+        super().__init__(message)
+        self.refused = refused
 
 
 class BackendTimeout(BackendError):

@@ -86,7 +86,6 @@ class ControlRoutes:
         return await self._registry.control(fields.project, fields.model, fields.cid, change)
 
     def _described(self, model: Model) -> dict[str, Any]:
-        state = "paused" if model.paused else "serving" if self._registry.takes(model) else "unreachable"
         return {
             "project": model.project,
             "model": model.model,
@@ -97,5 +96,6 @@ class ControlRoutes:
             "paused": model.paused,
             "max_concurrent": model.max_concurrent,
             "in_flight": self._registry.in_flight.count(model),
-            "state": state,
+            "state": self._registry.state(model).value,
+            "reason": self._registry.fault(model.api),
         }

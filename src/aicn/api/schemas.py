@@ -205,9 +205,13 @@ class OwnModel(msgspec.Struct):
     max_concurrent: Annotated[int, Meta(ge=0, description="Requests at once at most; 0: no limit.")]
     in_flight: Annotated[int, Meta(ge=0, description="Requests under way.")]
     state: Annotated[
-        Literal["serving", "paused", "unreachable"],
-        Meta(description="`unreachable`: its model server does not answer, so that nobody is told of it."),
+        Literal["serving", "draining", "paused", "unreachable"],
+        Meta(
+            description="`draining`: paused, with requests under way; `unreachable`: its model server does not answer, "
+            "so that nobody is told of it."
+        ),
     ]
+    reason: Annotated[str, Meta(description="Why its model server counts as unreachable; empty while it lives.")]
 
 
 class OwnModels(msgspec.Struct):

@@ -7,6 +7,7 @@ time per request and 10 MB of its memory (measured by `make bench`).
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import os
 from collections import defaultdict, deque
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 
 from aicn import defaults
 from aicn.backends.connection import BackendConnection
-from aicn.errors import BackendBroken, BackendUnreachable, MalformedFrame
+from aicn.errors import BackendBroken, BackendError, BackendUnreachable, MalformedFrame
 from aicn.wire.http_frames import LAST_CHUNK, RequestHead, encode_chunk, encode_request_head
 
 _HOP_BY_HOP: Final = frozenset(
@@ -44,6 +45,9 @@ _FAILED: Final = 400
 _SERVER_ERRORS: Final = 500
 
 _URLS_REMEMBERED: Final = 256
+
+_OUR_OWN_FAULT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""This machine cannot make a connection to anybody; the model server has nothing to do with it."""
 
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -96,7 +100,8 @@ class BackendClient:
 
     Attributes:
         heard: called with the URL of a request that was answered, other than by a failure of the server.
-        missed: called with the URL of a request for which no connection could be made. Neither may block or raise.
+        missed: called with the URL of a request that failed before its answer was whole, and the reason. Neither may
+            block or raise.
     """
 
     def __init__(self, *, idle_timeout_s: float = defaults.BACKEND_IDLE_TIMEOUT_S) -> None:
@@ -106,7 +111,7 @@ class BackendClient:
         self._open: set[BackendConnection] = set()
         self._slots = asyncio.Semaphore(defaults.BACKEND_MAX_CONNECTIONS)
         self.heard: Callable[[str], None] | None = None
-        self.missed: Callable[[str], None] | None = None
+        self.missed: Callable[[str, BackendError], None] | None = None
 
     @asynccontextmanager
     async def exchange(
@@ -130,7 +135,11 @@ class BackendClient:
         async with self._slots:
             connection = self._rested(place)
             if connection is None:
-                connection = await self._connect_or_tell(place, url)
+                try:
+                    connection = await self._connect(place)
+                except BackendError as error:
+                    self._tell(url, error)
+                    raise
             self._open.add(connection)
             uploading: asyncio.Task[None] | None = None
             kept = False
@@ -154,6 +163,9 @@ class BackendClient:
                 if connection.reusable:
                     self._rest(place, connection)
                     kept = True
+            except BackendError as error:
+                self._tell(url, error)
+                raise
             finally:
                 # First what cannot be cancelled: a caller that leaves may be cancelled while it waits below.
                 if not kept:
@@ -197,13 +209,9 @@ class BackendClient:
         self._open.discard(connection)
         connection.abort()
 
-    async def _connect_or_tell(self, place: _Place, url: str) -> BackendConnection:
-        try:
-            return await self._connect(place)
-        except BackendUnreachable:
-            if self.missed is not None:
-                self.missed(url)
-            raise
+    def _tell(self, url: str, error: BackendError) -> None:
+        if self.missed is not None:
+            self.missed(url, error)
 
     async def _connect(self, place: _Place) -> BackendConnection:
         loop = asyncio.get_running_loop()
@@ -219,7 +227,8 @@ class BackendClient:
         except OSError as error:
             # The system's own word for the number: the event loop's text names the address, which is private.
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "no connection"
-            raise BackendUnreachable(f"the model server cannot be reached ({reason})") from error
+            refused = error.errno not in _OUR_OWN_FAULT
+            raise BackendUnreachable(f"the model server cannot be reached ({reason})", refused=refused) from error
         return connection
 
 

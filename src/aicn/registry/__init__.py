@@ -5,7 +5,7 @@ from aicn.registry.address import check_model_url, is_own_address
 from aicn.registry.controls import Control, capped, paused, renamed
 from aicn.registry.health import HealthMonitor
 from aicn.registry.inflight import InFlight, Reservation
-from aicn.registry.models import Model
+from aicn.registry.models import Model, ModelState
 from aicn.registry.registrar import ModelRegistry
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Model",
     "ModelKind",
     "ModelRegistry",
+    "ModelState",
     "Reservation",
     "capped",
     "check_model_url",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from aicn import defaults
@@ -16,6 +17,19 @@ ANY_INSTANCE: Final = InstanceId("")
 
 ModelKey = tuple[ProjectName, ModelName, InstanceId]
 """What tells one registration from another."""
+
+
+class ModelState(StrEnum):
+    """How a registration stands; the words of the API and of the metrics."""
+
+    SERVING = "serving"
+    """It takes requests, if it is not full."""
+    DRAINING = "draining"
+    """It is paused, and requests from before are under way."""
+    PAUSED = "paused"
+    """It is paused, and nothing is under way."""
+    UNREACHABLE = "unreachable"
+    """Its model server does not answer."""
 
 
 @dataclass(frozen=True, slots=True)

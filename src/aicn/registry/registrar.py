@@ -11,7 +11,7 @@ from aicn.ids import InstanceId, ModelName, ProjectName
 from aicn.registry.address import IpAddress, is_own_address
 from aicn.registry.controls import Control, as_before
 from aicn.registry.inflight import InFlight
-from aicn.registry.models import Model, ModelKey, check_count, check_model, check_project
+from aicn.registry.models import Model, ModelKey, ModelState, check_count, check_model, check_project
 
 _log = logging.getLogger("aicn.registry")
 
@@ -28,7 +28,8 @@ class ModelRegistry:
 
     Attributes:
         in_flight: the requests in flight of each model.
-        lives: tells whether the model server with a URL answers; whoever watches the servers sets it.
+        fault: tells why the model server with a URL cannot be asked, nothing if it can; whoever watches the servers
+            sets it.
         on_register: called after a change of the models. It must not block or raise.
     """
 
@@ -52,7 +53,7 @@ class ModelRegistry:
             is_own: tells whether an address is of this machine.
         """
         self.in_flight = InFlight(on_change)
-        self.lives: Callable[[str], bool] = _unwatched
+        self.fault: Callable[[str], str] = _unwatched
         self.on_register: Callable[[], None] | None = None
         self._save = save
         self._on_change = on_change
@@ -89,7 +90,13 @@ class ModelRegistry:
 
     def takes(self, model: Model) -> bool:
         """Whether `model` takes requests, however many it works on."""
-        return not model.paused and self.lives(model.api)
+        return not model.paused and not self.fault(model.api)
+
+    def state(self, model: Model) -> ModelState:
+        """Return how `model` stands now."""
+        if model.paused:
+            return ModelState.DRAINING if self.in_flight.count(model) else ModelState.PAUSED
+        return ModelState.UNREACHABLE if self.fault(model.api) else ModelState.SERVING
 
     def tell(self) -> None:
         """Call `on_change`: what is offered is no longer the same."""
@@ -254,8 +261,8 @@ class ModelRegistry:
         self._last_turns = {key: turn for key, turn in self._last_turns.items() if key in served}
 
 
-def _unwatched(_: str) -> bool:
-    return True
+def _unwatched(_: str) -> str:
+    return ""
 
 
 _Change = Callable[[dict[ModelKey, Model]], dict[ModelKey, Model]]

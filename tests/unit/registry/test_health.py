@@ -9,8 +9,9 @@ import pytest
 
 from aicn import defaults
 from aicn.clock import ManualClock
-from aicn.errors import BackendBroken, BackendTimeout, BackendUnreachable
+from aicn.errors import BackendBroken, BackendError, BackendTimeout, BackendUnreachable
 from aicn.registry import HealthMonitor, Model, ModelRegistry
+from support.hosts import until
 
 INTERVAL_S = 10.0
 ONE = "http://127.0.0.1:8001/v1/chat/completions"
@@ -27,6 +28,7 @@ class Servers:
 
     def __init__(self) -> None:
         self.failures: dict[str, Exception] = {}
+        self.silent: set[str] = set()
         self.asked: list[str] = []
         self.told = 0
         self.heard_of: asyncio.Event = asyncio.Event()
@@ -34,6 +36,8 @@ class Servers:
     async def probe(self, url: str) -> None:
         self.asked.append(url)
         self.heard_of.set()
+        if url in self.silent:
+            await asyncio.Event().wait()
         if url in self.failures:
             raise self.failures[url]
 
@@ -62,7 +66,10 @@ def registry(servers: Servers) -> ModelRegistry:
 
 @pytest.fixture
 def monitor(registry: ModelRegistry, servers: Servers, clock: ManualClock) -> HealthMonitor:
-    return HealthMonitor(registry, servers.probe, interval_s=INTERVAL_S, clock=clock)
+    return HealthMonitor(registry, servers.probe, interval_s=INTERVAL_S, clock=clock, draw=lambda: 0.0)
+
+
+REFUSED = BackendUnreachable("nobody listens", refused=True)
 
 
 def names(registry: ModelRegistry) -> list[str]:
@@ -98,7 +105,7 @@ async def test_a_server_that_answers_requests_is_not_asked(
 async def test_a_dead_server_is_withdrawn_at_once_and_comes_back(
     monitor: HealthMonitor, registry: ModelRegistry, servers: Servers, clock: ManualClock
 ) -> None:
-    servers.failures[ONE] = BackendUnreachable("nobody listens")
+    servers.failures[ONE] = BackendUnreachable("nobody listens", refused=True)
     await monitor.look()
     assert names(registry) == ["b"]
     assert servers.told == 1
@@ -120,7 +127,7 @@ async def test_a_slow_server_has_a_second_chance(
     monitor: HealthMonitor, registry: ModelRegistry, servers: Servers, clock: ManualClock, failure: Exception
 ) -> None:
     servers.failures[ONE] = failure
-    for turn in range(defaults.HEALTH_FAILURES):
+    for turn in range(defaults.HEALTH_MISSES):
         assert names(registry) == ["a", "b"], turn
         await monitor.look()
         clock.advance(INTERVAL_S)
@@ -151,7 +158,7 @@ async def test_a_server_that_works_may_be_slow(
 async def test_a_model_registered_later_shares_the_fate_of_its_server(
     monitor: HealthMonitor, registry: ModelRegistry, servers: Servers
 ) -> None:
-    servers.failures[ONE] = BackendUnreachable("nobody listens")
+    servers.failures[ONE] = BackendUnreachable("nobody listens", refused=True)
     await monitor.look()
     await registry.register(model("c", ONE_TOO))
     assert names(registry) == ["b"]
@@ -170,21 +177,81 @@ async def running(monitor: HealthMonitor, servers: Servers) -> AsyncIterator[Hea
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_request_that_finds_nobody_has_the_server_asked_out_of_turn(
-    running: HealthMonitor, servers: Servers, clock: ManualClock
+async def test_a_request_that_finds_nobody_has_the_server_withdrawn_at_once(
+    monitor: HealthMonitor, registry: ModelRegistry, servers: Servers, clock: ManualClock
+) -> None:
+    await monitor.look()
+    monitor.failed(ONE_TOO, REFUSED)
+    assert (names(registry), servers.told) == (["b"], 1)
+    assert monitor.fault(ONE) == "nobody listens"
+    servers.asked.clear()
+    clock.advance(defaults.HEALTH_REST_S)
+    await monitor.look()
+    assert servers.asked == [ONE], "out of turn: it may just have been started anew"
+    assert names(registry) == ["a", "b"]
+
+
+@pytest.mark.parametrize("failure", [BackendBroken("it broke off"), BackendUnreachable("it accepts nobody")])
+async def test_a_request_that_breaks_off_has_the_server_asked_out_of_turn(
+    running: HealthMonitor, registry: ModelRegistry, servers: Servers, clock: ManualClock, failure: BackendError
 ) -> None:
     servers.asked.clear()
-    running.failed(ONE)
+    servers.failures[ONE] = REFUSED
     clock.advance(defaults.HEALTH_REST_S)
-    running.failed(ONE)
+    running.failed(ONE, failure)
+    assert names(registry) == ["a", "b"], "that alone says little"
     await servers.heard_of.wait()
-    assert servers.asked == [ONE], "and not for the first failure, which followed a question at once"
+    assert servers.asked == [ONE]
+    await until(lambda: names(registry) == ["b"])
+
+
+async def test_requests_that_break_off_in_crowds_are_one_question(
+    monitor: HealthMonitor, servers: Servers, clock: ManualClock
+) -> None:
+    await monitor.look()
+    servers.asked.clear()
+    for _ in range(3):
+        clock.advance(defaults.HEALTH_REST_S / 4)
+        monitor.failed(ONE, BackendBroken("it broke off"))
+        await monitor.look()
+    assert servers.asked == []
+    clock.advance(defaults.HEALTH_REST_S / 4)
+    await monitor.look()
+    await monitor.look()
+    assert servers.asked == [ONE]
+
+
+async def test_a_silent_server_keeps_no_other_from_being_asked(
+    running: HealthMonitor, registry: ModelRegistry, servers: Servers, clock: ManualClock
+) -> None:
+    servers.silent.add(ONE)
+    servers.asked.clear()
+    clock.advance(INTERVAL_S)
+    running.failed(ONE, BackendBroken("it broke off"))
+    await until(lambda: len(servers.asked) == 2)
+    servers.failures[OTHER] = REFUSED
+    clock.advance(INTERVAL_S)
+    running.failed(OTHER, BackendBroken("it broke off"))
+    await until(lambda: names(registry) == ["a"])
+    assert servers.asked.count(ONE) == 1, "who has a question before him is not asked the next"
+
+
+async def test_chance_only_shortens_an_interval(registry: ModelRegistry, servers: Servers, clock: ManualClock) -> None:
+    monitor = HealthMonitor(registry, servers.probe, interval_s=INTERVAL_S, clock=clock, draw=lambda: 1.0)
+    await monitor.look()
+    servers.asked.clear()
+    clock.advance(INTERVAL_S * (1 - defaults.HEALTH_JITTER) - 0.1)
+    await monitor.look()
+    assert servers.asked == []
+    clock.advance(0.2)
+    await monitor.look()
+    assert sorted(servers.asked) == [ONE, OTHER]
 
 
 async def test_a_server_that_is_new_is_asked_at_once(
     running: HealthMonitor, registry: ModelRegistry, servers: Servers
 ) -> None:
-    assert running.lives("http://127.0.0.1:8003/")
+    assert not running.fault("http://127.0.0.1:8003/")
     servers.asked.clear()
     await registry.register(model("new", "http://127.0.0.1:8003/v1/chat/completions"))
     await servers.heard_of.wait()
@@ -199,11 +266,11 @@ async def test_what_is_gone_is_forgotten(
     clock: ManualClock,
     change: Callable[[ModelRegistry], asyncio.Future[bool]],
 ) -> None:
-    servers.failures[ONE] = BackendUnreachable("nobody listens")
+    servers.failures[ONE] = BackendUnreachable("nobody listens", refused=True)
     await monitor.look()
     await change(registry)
     clock.advance(INTERVAL_S)
     servers.asked.clear()
     await monitor.look()
     assert ONE not in servers.asked
-    assert monitor.lives(ONE), "who comes back begins anew"
+    assert not monitor.fault(ONE), "who comes back begins anew"
