@@ -126,7 +126,7 @@ class Node:
             self.host.peer_id,
             self._inbox,
             self._publish,
-            models=self.registry.offered,
+            models=self._offered,
             in_flight=self.registry.in_flight.count,
             flags=node_flags(config),
             interval_s=config.app.peers_collect.heartbeat_interval_s,
@@ -258,6 +258,8 @@ class Node:
     async def __aexit__(self, *_: object) -> None:
         """Stop every part, last started first."""
         self._stopping = True
+        # Nobody is to come any more, and that is said before the requests under way get their moment.
+        self._announcer.poke()
         await self._running.aclose()
         _log.info("node stopped")
 
@@ -332,6 +334,9 @@ class Node:
         if isinstance(event, PeerIdentified):
             self._spoken.forget(event.identity.peer)
         self._links.on_event(event)
+
+    def _offered(self) -> tuple[Model, ...]:
+        return () if self._stopping else self.registry.offered()
 
     def _models_changed(self) -> None:
         self._announcer.poke()

@@ -9,7 +9,7 @@ from aicn import __version__
 from aicn.p2p.dialer import Dialer
 from aicn.p2p.host import Host
 from aicn.peers import Directory, HeartbeatInbox
-from aicn.registry import ModelRegistry
+from aicn.registry import ModelRegistry, ModelState
 from aicn.routing import RetryBudget, Selector
 from aicn.telemetry import Metrics, metrics
 from aicn.telemetry.metrics import Labels
@@ -41,8 +41,14 @@ def read_node(counted: Metrics, registry: ModelRegistry, dialer: Dialer) -> None
     """Have `counted` read what is known of this node, which must have started."""
     counted.read(metrics.BUILD, lambda: [((__version__,), 1.0)])
     counted.read(metrics.MODELS, _one(lambda: len(registry.models())))
-    counted.read(metrics.OFFERED, _one(lambda: len(registry.offered())))
+    counted.read(metrics.MODEL_STATES, lambda: _states(registry))
     counted.read(metrics.DIALS, lambda: [((result,), number) for result, number in dialer.dials.items()])
+
+
+def _states(registry: ModelRegistry) -> Iterable[tuple[Labels, float]]:
+    """Count the instances in every state, those without any too: what falls to zero must be seen to."""
+    standing = Counter(registry.state(model) for model in registry.models())
+    return [((state.value,), float(standing[state])) for state in ModelState]
 
 
 def _one(value: Callable[[], int]) -> Callable[[], Iterable[tuple[Labels, float]]]:

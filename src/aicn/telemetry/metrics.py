@@ -125,10 +125,8 @@ RETRIES_REFUSED: Final = Metric(
     "aicn_retries_refused_total", MetricKind.COUNTER, "Attempts after the first that the retry budget did not allow."
 )
 MODELS: Final = Metric("aicn_models_registered", MetricKind.GAUGE, "Instances of models that this node serves.")
-OFFERED: Final = Metric(
-    "aicn_models_offered",
-    MetricKind.GAUGE,
-    "Those of them that it offers now: neither paused nor without their server.",
+MODEL_STATES: Final = Metric(
+    "aicn_models", MetricKind.GAUGE, "Instances of models that this node has, by how they stand.", ("state",)
 )
 GOSSIP: Final = Metric(
     "aicn_gossip_messages_total", MetricKind.COUNTER, "Gossip messages received, by what became of them.", ("outcome",)
