@@ -49,7 +49,7 @@ def list_(*, path: Path, as_json: bool) -> None:
             (
                 _full_name(one),
                 _type(one["type"]),
-                str(one["state"]),
+                str(one["state"]) + (f" ({one['reason']})" if one.get("reason") else ""),
                 f"{one['in_flight']}" + (f" of {one['max_concurrent']}" if one["max_concurrent"] else ""),
                 str(one["api"]) + (f" as {one['server_model']}" if one["server_model"] else ""),
             )
