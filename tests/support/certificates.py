@@ -11,15 +11,23 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 
-def write_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a certificate of 127.0.0.1 for `name` and its key, in place of what is there; return both paths."""
+def write_certificate(folder: Path, name: str, *, issued: bool = False) -> tuple[Path, Path]:
+    """Write a certificate of 127.0.0.1 for `name` and its key, in place of what is there; return both paths.
+
+    Args:
+        folder: where to.
+        name: of the node.
+        issued: whether an authority that is nowhere to be found has signed it, else it signs itself.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
+    signer = ec.generate_private_key(ec.SECP256R1()) if issued else key
+    issuer = f"authority of {name}" if issued else name
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(subject)
+        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
@@ -28,8 +36,8 @@ def write_certificate(folder: Path, name: str) -> tuple[Path, Path]:
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName(name)]),
             critical=False,
         )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=not issued, path_length=None), critical=True)
+        .sign(signer, hashes.SHA256())
     )
     paths = folder / "node.pem", folder / "node.key"
     paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
