@@ -167,7 +167,7 @@ def build_app(
     inference_only: bool = False,
 ) -> ASGIApp:
     """Return the application: the routes behind the gate, every failure as JSON; arguments as of `AccessGate`."""
-    app = Starlette(routes=all_routes, exception_handlers={HTTPException: _http_error})
+    app = Starlette(routes=all_routes, exception_handlers={HTTPException: _http_error, Exception: _http_error})
     return AccessGate(
         _InferenceFirst(all_routes, app),
         public_paths=PUBLIC_PATHS,

@@ -118,6 +118,15 @@ _TABLE: tuple[tuple[type[errors.AicnError], Code, int], ...] = (
 _CODES = frozenset(code.value for code in Code)
 
 
+_OF_THE_WAY = (
+    errors.NetworkError,
+    errors.WireError,
+    errors.BackendError,
+    errors.RoutingError,
+    errors.EndpointUnsupported,
+)
+"""Failures on the way of a request."""
+
 _KIND_OF_SLUG: dict[str, type[errors.AicnError]] = {
     kind.slug: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AicnError)
 }
@@ -148,7 +157,9 @@ def from_node(slug: str) -> ApiError:
         return ApiError(Code.MODEL, WRONG_KIND_MESSAGE, 500, slug=slug)
     kind = _KIND_OF_SLUG.get(slug, errors.AicnError)
     code = next(code for row, code, _ in _TABLE if issubclass(kind, row))
-    return ApiError(code, f"the node answered: {slug.replace('_', ' ')}", 500, slug=slug)
+    # What is that node's own affair, or a word that nobody knows, is to its clients a node that cannot be used.
+    named = slug if issubclass(kind, _OF_THE_WAY) else errors.NodeUnavailable.slug
+    return ApiError(code, f"the node answered: {slug.replace('_', ' ')}", 500, slug=named)
 
 
 def chat_body(error: ApiError) -> dict[str, Any]:

@@ -98,6 +98,10 @@ class InferenceEndpoint(ABC):
             _log.debug("client went away; its request was cancelled")
         except ApiError as error:
             await self._refuse(caller, error)
+        except Exception:
+            if not caller.started:
+                await self._refuse(caller, ApiError(Code.INTERNAL, "this node failed; its log says how", 500))
+            raise
         finally:
             caller.release()
 
