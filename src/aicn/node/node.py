@@ -164,7 +164,7 @@ class Node:
         collects = config.app.peers_collect.enabled
         reservations = Reservations(self._links.using)
         candidates = CandidateSource(self.directory, self.host.connection, reservations, self.host.peer_id)
-        streams = LegacyStreams(self.host, self._questions.rpc, self._open_stream)
+        streams = LegacyStreams(self.host, self._questions.rpc, self._open_stream, self._spoken)
         self._selector = Selector(
             self.directory,
             self.host.connection,
@@ -330,9 +330,9 @@ class Node:
         if isinstance(event, PeerConnected) and self._known_peers is not None:
             self._known_peers.connected(event.connection)
         if isinstance(event, PeerConnected | PeerDisconnected):
-            self._selector.network_changed()
+            self._selector.network_changed(event.connection.peer if isinstance(event, PeerConnected) else None)
         if isinstance(event, PeerIdentified):
-            self._spoken.forget(event.identity.peer)
+            self._spoken.learn(event.identity)
         self._links.on_event(event)
 
     def _offered(self) -> tuple[Model, ...]:

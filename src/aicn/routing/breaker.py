@@ -52,6 +52,11 @@ def failed(breaker: Breaker, now_s: float) -> Breaker:
     return Breaker(failures, now_s + pause_s)
 
 
+def out_of_reach(breaker: Breaker, now_s: float) -> Breaker:
+    """A request could not be brought there at all: to find that out costs seconds, so once is enough."""
+    return failed(replace(breaker, failures=max(breaker.failures, defaults.BREAKER_FAILURES - 1)), now_s)
+
+
 def busy(breaker: Breaker, now_s: float) -> Breaker:
     """A request was refused for want of room: no failure, but the next one would be refused too."""
     return replace(breaker, until_s=max(breaker.until_s, now_s + defaults.BREAKER_BUSY_S), trial_until_s=float("-inf"))

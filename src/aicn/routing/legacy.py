@@ -5,6 +5,7 @@ To the router such a node looks like any other: it opens a stream, and the strea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -58,17 +59,25 @@ _JSON: Final = b"application/json"
 class LegacyStreams:
     """Opens streams to whoever speaks the protocol, and asks the others over gossip."""
 
-    def __init__(self, host: Host, rpc: Rpc, open_stream: OpenStream) -> None:
+    def __init__(
+        self,
+        host: Host,
+        rpc: Rpc,
+        open_stream: OpenStream,
+        speaks: Callable[[PeerId, str], bool | None] = lambda _, __: None,
+    ) -> None:
         """Choose by what a peer says of itself.
 
         Args:
             host: knows who is connected, and what they speak.
             rpc: asks over gossip.
             open_stream: opens a stream to a peer that speaks the protocol, or may.
+            speaks: whether a peer spoke a protocol when it was last seen; None: nobody knows.
         """
         self._host = host
         self._rpc = rpc
         self._open_stream = open_stream
+        self._speaks = speaks
         self._spoke: set[PeerId] = set()
         """Peers that took the last stream: what they say of themselves is long and is not read for each request."""
 
@@ -110,7 +119,7 @@ class LegacyStreams:
         try:
             return await self.open(peer, protocol, first)
         except (NotConnected, DialFailed, NetworkTimeout):
-            if self._host.connection(peer) is not None:
+            if self._host.connection(peer) is not None or self._speaks(peer, defaults.INFERENCE_PROTOCOL):
                 raise
             question = _carried(peer, first)
             if question is None or not await self._is_there_and_old(peer):

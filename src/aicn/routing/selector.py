@@ -101,15 +101,19 @@ class Selector:
         self._sessions = Sessions()
         self._breakers: OrderedDict[Instance, Breaker] = OrderedDict()
 
-    def network_changed(self) -> None:
-        """A connection came or went."""
+    def network_changed(self, come: PeerId | None = None) -> None:
+        """A connection came or went; `come` is who is connected now and was not: who was out of reach is here again."""
         self._pools.network_changed()
+        if come is not None:
+            for instance in [each for each in self._breakers if each[0] == come]:
+                del self._breakers[instance]
 
     def choose(self, wanted: Wanted, tried: Container[Instance]) -> Candidate | None:
         """Return who is to be asked next, None if nobody is left.
 
-        Who is connected comes before who must be dialled first, which takes seconds and may fail; who has failed lately
-        is asked only when nobody else is left, since that may still be better than no answer.
+        Who is connected comes before who must be dialled first, which takes seconds and may fail. Who is connected and
+        has failed lately is asked only when nobody else is left, since that may still be better than no answer; who
+        could not be reached lately is not asked again before its pause is over: all would wait for nothing.
 
         Args:
             wanted: what is asked for.
@@ -148,7 +152,8 @@ class Selector:
                 self._measured.answered(instance, sample.first_content_s, token_s, now_s)
             case SampleOutcome.FAILED:
                 self._measured.failed(instance, now_s)
-                self._set_breaker(instance, breaker.failed(self._breakers.get(instance, CLOSED), now_s))
+                fell = breaker.failed if self._is_connected(instance[0]) else breaker.out_of_reach
+                self._set_breaker(instance, fell(self._breakers.get(instance, CLOSED), now_s))
             case SampleOutcome.BUSY:
                 self._set_breaker(instance, breaker.busy(self._breakers.get(instance, CLOSED), now_s))
 
@@ -238,19 +243,18 @@ class Selector:
         )
 
     def _least_bad(self, pool: Pool, wanted: Wanted, tried: Container[Instance]) -> Place | None:
-        """Return whoever can be asked at all and whose pause ends first, among some drawn by chance."""
+        """Return who is connected and whose pause ends first, among some drawn by chance."""
         best: tuple[float, Place] | None = None
-        for tier in (pool.connected, pool.others):
-            size = len(tier)
-            start = int(self._draw() * size)
-            for step in range(min(size, defaults.CHOOSE_SCAN)):
-                place = tier[(start + step) % size]
-                instance = _instance(wanted, place)
-                if instance in tried or not self._can_be_asked(place[0], wanted):
-                    continue
-                until_s = self._breakers.get(instance, CLOSED).until_s
-                if best is None or until_s < best[0]:
-                    best = until_s, place
+        size = len(pool.connected)
+        start = int(self._draw() * size)
+        for step in range(min(size, defaults.CHOOSE_SCAN)):
+            place = pool.connected[(start + step) % size]
+            instance = _instance(wanted, place)
+            if instance in tried or not self._can_be_asked(place[0], wanted):
+                continue
+            until_s = self._breakers.get(instance, CLOSED).until_s
+            if best is None or until_s < best[0]:
+                best = until_s, place
         return None if best is None else best[1]
 
     def _is_connected(self, peer: PeerId) -> bool:

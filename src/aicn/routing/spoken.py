@@ -27,11 +27,15 @@ class SpokenProtocols:
             identity = self._identity(peer)
             if identity is None:
                 return None
-            if len(self._known) >= defaults.DIRECTORY_MAX_PEERS:
-                self._known.clear()
-            known = self._known[peer] = frozenset(identity.protocols)
+            known = self._learnt(identity)
         return protocol in known
 
-    def forget(self, peer: PeerId) -> None:
-        """`peer` has connected anew, and may be another release."""
-        self._known.pop(peer, None)
+    def learn(self, identity: PeerIdentity) -> None:
+        """A peer has said what it speaks; it is remembered when the peer has gone, and until it says something else."""
+        self._learnt(identity)
+
+    def _learnt(self, identity: PeerIdentity) -> frozenset[str]:
+        if len(self._known) >= defaults.DIRECTORY_MAX_PEERS:
+            self._known.clear()
+        known = self._known[identity.peer] = frozenset(identity.protocols)
+        return known

@@ -49,6 +49,8 @@ _OF_SLUG: Final = {
     errors.BackendRefused.slug: _Row(502, _SERVER, "model_server_failed"),
     errors.BackendBroken.slug: _Row(502, _SERVER, "model_server_failed"),
     errors.NetworkTimeout.slug: _Row(504, _SERVER, "node_timeout"),
+    errors.NotConnected.slug: _Row(503, _SERVER, "no_node_available"),
+    errors.DialFailed.slug: _Row(503, _SERVER, "no_node_available"),
     errors.NodeUnavailable.slug: _Row(502, _SERVER, "node_unavailable"),
     errors.AttemptsExhausted.slug: _Row(502, _SERVER, "node_unavailable"),
 }
