@@ -312,7 +312,9 @@ def _outcome_of(attempt: Attempt) -> SampleOutcome | None:
         return None if isinstance(attempt.error, _NOT_ITS_FAULT) else SampleOutcome.FAILED
     if answer.node_error in _WORKING:
         return None
-    return SampleOutcome.BUSY if status_of(answer) in _BUSY and answer.node_error is None else SampleOutcome.FAILED
+    # A node that has no room, by its own word or its model server's, works; one whose model server is gone does not.
+    full = answer.node_error in (None, Overloaded.slug) and status_of(answer) in _BUSY
+    return SampleOutcome.BUSY if full else SampleOutcome.FAILED
 
 
 _NOT_ITS_FAULT: Final = (CorePanicked, HostClosed, Overloaded, StreamRefused)

@@ -43,6 +43,7 @@ from support.scripted_peers import (
         pytest.param((whole(429, b""),), [SampleOutcome.BUSY], id="429"),
         pytest.param((whole(503, b""),), [SampleOutcome.BUSY], id="503"),
         pytest.param((failed("backend_unreachable"),), [SampleOutcome.FAILED], id="node without its model server"),
+        pytest.param((failed("overloaded"),), [SampleOutcome.BUSY], id="model that works on all that it may"),
         pytest.param((failed("model_not_found"),), [SampleOutcome.FAILED], id="stale registration"),
         pytest.param((failed("endpoint_unsupported"),), [], id="model that lacks the endpoint"),
     ],
