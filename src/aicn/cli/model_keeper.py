@@ -170,6 +170,7 @@ class StoppedNode(ModelKeeper):
                 "max_concurrent": entry.max_concurrent,
                 "in_flight": 0,
                 "state": "paused" if entry.paused else "stopped",
+                "reason": "",
             }
             for project in self._file.config.ai_projects
             for entry in project.models
