@@ -22,7 +22,6 @@ from aicn.store.keys import KeyLimits
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
-_REFUSED = 403
 _TOO_MANY = 429
 
 
@@ -68,14 +67,7 @@ class Admission:
         Raises:
             ApiError: the caller may not ask that model (403), or not now (429).
         """
-        if not principal.allows(project, model):
-            raise ApiError(
-                Code.PERMISSION,
-                f"this key may not ask the model {f'{project}/{model}'!r}; its owner sets which ones it may",
-                _REFUSED,
-                slug="model_not_allowed",
-                param="model",
-            )
+        principal.require(project, model)
         headers, reserved = self._draw(principal, request_bytes)
         began_s = self._clock.monotonic()
         try:

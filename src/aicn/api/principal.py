@@ -8,7 +8,10 @@ from typing import Final
 
 from starlette.types import Scope
 
+from aicn.api.errors import ApiError, Code
 from aicn.store.keys import ApiKey, KeyLimits, hash_of
+
+_REFUSED: Final = 403
 
 SCOPE_KEY: Final = "aicn.principal"
 """Where the gate puts the principal for the routes behind it."""
@@ -40,6 +43,21 @@ class Principal:
     def allows(self, project: str, model: str) -> bool:
         """Return whether it may ask that model."""
         return self.key is None or self.key.allows(project, model)
+
+    def require(self, project: str, model: str) -> None:
+        """Refuse what it may not ask.
+
+        Raises:
+            ApiError: 403.
+        """
+        if not self.allows(project, model):
+            raise ApiError(
+                Code.PERMISSION,
+                f"this key may not ask the model {f'{project}/{model}'!r}; its owner sets which ones it may",
+                _REFUSED,
+                slug="model_not_allowed",
+                param="model",
+            )
 
 
 NO_LIMITS: Final = KeyLimits()
