@@ -99,7 +99,7 @@ async def test_a_curl_line_asks_as_the_text_says(document: str, curl: Curl) -> N
     async with MockModelServer(Plan(body=b"{}")) as server, aiohttp.ClientSession() as http:
         status, _ = await curl.send(http, server.url + path_of(curl))
         assert status == 200
-        seen = await server.next_request()
+        (seen,) = server.seen or server.probes
         assert seen.path == path_of(curl)
         if curl.body is not None:
             assert seen.method == "POST"

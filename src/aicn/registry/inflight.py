@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 
@@ -13,7 +12,7 @@ from aicn.registry.models import Model, ModelKey
 class InFlight:
     """Counts the requests in flight of each model.
 
-    Counts belong to the model's key, so that an update of a model's URL keeps them. Use from one event loop.
+    Requests belong to the model's key, so that an update of a model's URL keeps them. Use from one event loop.
     """
 
     def __init__(self, on_change: Callable[[], None] | None = None) -> None:
@@ -24,17 +23,17 @@ class InFlight:
                 the `with` statement that made the change, with the count exact.
         """
         self._on_change = on_change
-        self._counts: Counter[ModelKey] = Counter()
+        self._under_way: dict[ModelKey, set[Reservation]] = {}
         self._ended: dict[ModelKey, asyncio.Event] = {}
         """For those who wait until nothing is in flight."""
 
     def count(self, model: Model) -> int:
         """Return how many requests `model` is working on."""
-        return self._counts[model.key]
+        return len(self._under_way.get(model.key, ()))
 
     def total(self) -> int:
         """Return how many requests all models are working on."""
-        return self._counts.total()
+        return sum(map(len, self._under_way.values()))
 
     def reserve(self, model: Model) -> Reservation:
         """Return a context manager that counts one request to `model` while it is entered.
@@ -45,27 +44,44 @@ class InFlight:
 
     async def until_idle(self, model: Model) -> None:
         """Wait until nothing of `model` is in flight."""
-        while self._counts[model.key]:
+        while model.key in self._under_way:
             await self._ended.setdefault(model.key, asyncio.Event()).wait()
 
-    def _begin(self, key: ModelKey) -> None:
-        self._counts[key] += 1
+    def rename(self, old: ModelKey, new: ModelKey) -> None:
+        """Count the requests of `old` as those of `new`: they go on at the same model, which has another name now."""
+        if old == new:
+            return
+        moved = self._under_way.pop(old, None)
+        if moved is not None:
+            for reservation in moved:
+                reservation.key = new
+            self._under_way.setdefault(new, set()).update(moved)
+            self._tell_ended(old)
+
+    def begin(self, reservation: Reservation) -> None:
+        """Count a request; for `Reservation`."""
+        self._under_way.setdefault(reservation.key, set()).add(reservation)
         try:
             self._changed()
         except BaseException:
-            self._subtract(key)
+            self._subtract(reservation)
             raise
 
-    def _end(self, key: ModelKey) -> None:
-        self._subtract(key)
+    def end(self, reservation: Reservation) -> None:
+        """Count a request no more; for `Reservation`."""
+        self._subtract(reservation)
         self._changed()
 
-    def _subtract(self, key: ModelKey) -> None:
-        self._counts[key] -= 1
-        if not self._counts[key]:  # keys come from outside; those not in use take no room
-            del self._counts[key]
-            if (ended := self._ended.pop(key, None)) is not None:
-                ended.set()
+    def _subtract(self, reservation: Reservation) -> None:
+        under_way = self._under_way[reservation.key]
+        under_way.discard(reservation)
+        if not under_way:  # keys come from outside; those not in use take no room
+            del self._under_way[reservation.key]
+            self._tell_ended(reservation.key)
+
+    def _tell_ended(self, key: ModelKey) -> None:
+        if (ended := self._ended.pop(key, None)) is not None:
+            ended.set()
 
     def _changed(self) -> None:
         if self._on_change is not None:
@@ -73,14 +89,18 @@ class InFlight:
 
 
 class Reservation:
-    """One request of a model, counted while the context manager is entered. Can be entered once."""
+    """One request of a model, counted while the context manager is entered. Can be entered once.
 
-    __slots__ = ("_in_flight", "_key", "_used")
+    Attributes:
+        key: the model's, which changes with its name.
+    """
+
+    __slots__ = ("_in_flight", "_used", "key")
 
     def __init__(self, in_flight: InFlight, key: ModelKey) -> None:
         """Prepare to count; made by `InFlight.reserve`."""
+        self.key = key
         self._in_flight = in_flight
-        self._key = key
         self._used = False
 
     def __enter__(self) -> None:
@@ -92,10 +112,10 @@ class Reservation:
         if self._used:
             raise RuntimeError("a reservation counts one request; make another one for the next")
         self._used = True
-        self._in_flight._begin(self._key)  # noqa: SLF001 - a reservation is the other half of InFlight
+        self._in_flight.begin(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Count the request no more, however it ended."""
-        self._in_flight._end(self._key)  # noqa: SLF001 - as above
+        self._in_flight.end(self)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from aicn.errors import AicnError, BackendUnreachable, InvalidModel, ModelNotFound, Overloaded, RegistryError
 from aicn.ids import InstanceId, ModelName, ProjectName
@@ -14,6 +15,8 @@ from aicn.registry.inflight import InFlight
 from aicn.registry.models import Model, ModelKey, ModelState, check_count, check_model, check_project
 
 _log = logging.getLogger("aicn.registry")
+
+_NOTHING_MOVED: Mapping[ModelKey, ModelKey] = MappingProxyType({})
 
 SaveModels = Callable[[tuple[Model, ...]], Awaitable[None]]
 """Makes the models durable. Once it has returned they must survive the loss of the process."""
@@ -232,22 +235,35 @@ class ModelRegistry:
             raise ModelNotFound("can not find in registered project and model")
         for each in after:
             check_model(each, self._is_own)
-        await self._change(changed, changed)
+        moved = {each.key: change(each).key for each in self._served.values() if is_meant(each)}
+        await self._change(changed, changed, moved)
         return tuple(after)
 
-    async def _change(self, change_kept: _Change, change_served: _Change) -> bool:
-        """Save the changed models, then show them; return whether there was anything to change."""
+    async def _change(
+        self, change_kept: _Change, change_served: _Change, moved: Mapping[ModelKey, ModelKey] = _NOTHING_MOVED
+    ) -> bool:
+        """Save the changed models, then show them; return whether there was anything to change.
+
+        Args:
+            change_kept: makes the models of the file from the former ones.
+            change_served: likewise those that are served.
+            moved: keys of models that are the same ones under another name, with the new keys.
+        """
         async with self._changing:
             kept, served = change_kept(self._kept), change_served(self._served)
             if _same(kept, self._kept) and _same(served, self._served):
                 return False
             check_count(kept.values())
-            await _uninterrupted(self._save_and_show(kept, served))
+            await _uninterrupted(self._save_and_show(kept, served, moved))
         return True
 
-    async def _save_and_show(self, kept: dict[ModelKey, Model], served: dict[ModelKey, Model]) -> None:
+    async def _save_and_show(
+        self, kept: dict[ModelKey, Model], served: dict[ModelKey, Model], moved: Mapping[ModelKey, ModelKey]
+    ) -> None:
         await self._save(tuple(kept.values()))
         self._show(kept, served)
+        for old, new in moved.items():
+            self.in_flight.rename(old, new)
         self.tell()
         if self.on_register is not None:
             self.on_register()

@@ -76,6 +76,17 @@ async def test_a_renamed_model_is_asked_of_its_server_by_the_old_name() -> None:
     assert setup.registry.find("P", "newer").server_model == "m"
 
 
+async def test_requests_under_way_stay_counted_when_their_model_is_renamed() -> None:
+    setup = Setup(model())
+    (capped_one,) = await setup.registry.control("P", "m", "", capped(1))
+    with setup.registry.in_flight.reserve(capped_one):
+        (after,) = await setup.registry.control("P", "m", "", renamed("new"))
+        assert setup.registry.in_flight.count(after) == 1
+        with pytest.raises(Overloaded):
+            setup.registry.find("P", "new")
+    assert setup.registry.find("P", "new") == after
+
+
 @pytest.mark.parametrize(
     ("change", "name"), [(renamed("other"), "m"), (renamed(""), "m"), (renamed("x" * 300), "m"), (renamed("a\n"), "m")]
 )

@@ -30,6 +30,20 @@ def test_a_model_that_moves_keeps_its_count() -> None:
         assert in_flight.count(_A_MOVED) == 1
 
 
+async def test_requests_of_a_model_that_gets_another_name_are_counted_under_it() -> None:
+    in_flight = InFlight()
+    renamed = Model.of("P", "b", "http://127.0.0.1/", 0, "")
+    with in_flight.reserve(_A):
+        in_flight.rename(_A.key, renamed.key)
+        in_flight.rename(renamed.key, renamed.key)
+        assert (in_flight.count(_A), in_flight.count(renamed), in_flight.total()) == (0, 1, 1)
+        await in_flight.until_idle(_A)
+        with in_flight.reserve(renamed):
+            assert in_flight.count(renamed) == 2
+    assert in_flight.total() == 0
+    await in_flight.until_idle(renamed)
+
+
 def test_a_reservation_counts_only_once() -> None:
     in_flight = InFlight()
     reservation = in_flight.reserve(_A)
@@ -73,4 +87,4 @@ async def test_cancelled_requests_are_counted_no_more() -> None:
         for each in running[20:]:
             each.cancel()
     assert in_flight.total() == 0
-    assert not in_flight._counts
+    assert not in_flight._under_way
