@@ -174,6 +174,9 @@ CONFIGURATION: Rows = {
         "e2e/test_failover.py::test_time_to_the_first_content_ends_where_the_configuration_says",
         "unit/routing/test_attempts.py::test_time_to_the_first_content_is_bounded",
     ),
+    "AICN.Routing.FirstByteTimeout": (
+        "e2e/test_failover.py::test_a_node_without_a_first_byte_is_left_when_the_configuration_says",
+    ),
     "AICN.Routing.Hedge": (
         "e2e/test_failover.py::test_slow_worker_is_overtaken_where_the_configuration_says",
         "unit/routing/test_hedging.py::test_slow_first_is_overtaken_and_cancelled",

@@ -241,6 +241,17 @@ async def test_time_to_the_first_content_ends_where_the_configuration_says(tmp_p
             await asyncio.gather(*(seen.gone.wait() for seen in trio.seen))
 
 
+@pytest.mark.parametrize("silence", [Plan(hang=True), Plan(first_event_ms=600_000)], ids=["no head", "no event"])
+async def test_a_node_without_a_first_byte_is_left_when_the_configuration_says(tmp_path: Path, silence: Plan) -> None:
+    async with running_trio(tmp_path, FirstByteTimeout="500ms") as trio:
+        model = next(trio.models)
+        trio.plan(GOOD, silence)
+        assert await trio.ask(model) == (200, _answer(model, stream=True), 2)
+        # What comes whole takes as long as it takes.
+        trio.plan(GOOD, Plan(first_byte_ms=1_000))
+        assert await trio.ask(model, stream=False) == (200, _answer(model, stream=False), 1)
+
+
 async def test_slow_worker_is_overtaken_where_the_configuration_says(tmp_path: Path) -> None:
     async with running_trio(tmp_path, Hedge=True) as trio:
         model = next(trio.models)

@@ -43,6 +43,7 @@ class OwnRoutingConfig(
         "max_attempts": "MaxAttempts",
         "retry_budget": "RetryBudget",
         "total_timeout": "TotalTimeout",
+        "first_byte_timeout": "FirstByteTimeout",
         "keep_alive": "KeepAlive",
         "continue_": "Continue",
         "hedge": "Hedge",
@@ -56,6 +57,8 @@ class OwnRoutingConfig(
     """Attempts after the first, as a share of all requests."""
     total_timeout: str = "10m"
     """From the request to the first content of its answer, all attempts together."""
+    first_byte_timeout: str = "3m"
+    """How long one node may take to the first content of a stream, before the next one is asked."""
     keep_alive: str = "10s"
     """Silence after which a waiting stream gets a comment, and again after each; 0: never."""
     continue_: bool = False
@@ -67,6 +70,11 @@ class OwnRoutingConfig(
     def total_timeout_s(self) -> float:
         """`total_timeout` in seconds."""
         return parse_duration(self.total_timeout)
+
+    @property
+    def first_byte_timeout_s(self) -> float:
+        """`first_byte_timeout` in seconds."""
+        return parse_duration(self.first_byte_timeout)
 
     @property
     def keep_alive_s(self) -> float:

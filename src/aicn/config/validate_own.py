@@ -70,6 +70,7 @@ def _check_routing(routing: OwnRoutingConfig) -> None:
     if not 0.0 <= routing.retry_budget <= 1.0:
         raise wrong("AICN.Routing.RetryBudget", routing.retry_budget, "use a share from 0 to 1")
     check_duration("AICN.Routing.TotalTimeout", routing.total_timeout, positive=True)
+    check_duration("AICN.Routing.FirstByteTimeout", routing.first_byte_timeout, positive=True)
     check_duration("AICN.Routing.KeepAlive", routing.keep_alive)
 
 

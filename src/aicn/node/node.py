@@ -199,7 +199,11 @@ class Node:
             collects=collects,
             observer=self._records.observer,
             admission=self._accounts.admission,
-            streams=StreamSettings(config.aicn.routing.keep_alive_s, config.aicn.routing.continue_),
+            streams=StreamSettings(
+                config.aicn.routing.keep_alive_s,
+                config.aicn.routing.continue_,
+                config.aicn.routing.first_byte_timeout_s,
+            ),
         )
 
     # --- life ---------------------------------------------------------------------------------------------

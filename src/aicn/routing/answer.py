@@ -89,7 +89,7 @@ class Answer:
             async with asyncio.timeout(timeout_s):
                 await self._prefetch()
         except TimeoutError:
-            raise NetworkTimeout(f"the peer sent no content within {timeout_s:g} s") from None
+            raise NetworkTimeout("the peer sent no content in time") from None
 
     async def _prefetch(self) -> None:
         kind = self._header(b"content-type").partition(b";")[0].strip().lower()

@@ -24,6 +24,8 @@ class Ask:
     """What is asked for. The peer finds it at its model server from the URL that is registered."""
     first_byte_timeout_s: float = defaults.FIRST_BYTE_TIMEOUT_S
     """From the end of the request to the head of its answer."""
+    first_content_timeout_s: float | None = None
+    """From the beginning of an attempt to the first content of its answer; None: only what bounds all attempts."""
     idle_timeout_s: float = defaults.ANSWER_IDLE_TIMEOUT_S
     session: str | None = None
     """What requests of one conversation have in common: they go to the same node while it is good."""

@@ -95,14 +95,14 @@ class Attempt:
         self._reservation.__enter__()
 
     async def run(self, asking: AbstractAsyncContextManager[Answer], timeout_s: float | None) -> None:
-        """Ask, and wait for the first content.
+        """Ask, and wait for the first content, for `timeout_s` since the attempt began.
 
         Raises:
             NetworkError, WireError: there is none.
         """
         answer = await asking.__aenter__()
         self._asking = asking
-        await answer.prefetch(timeout_s)
+        await answer.prefetch(None if timeout_s is None else self.began_s + timeout_s - time.monotonic())
         self.content_s = time.monotonic()
         self.answer = answer
 
@@ -195,6 +195,12 @@ class Attempts:
             return None
         return self._ways.settings.total_timeout_s - (time.monotonic() - self._began_s)
 
+    @property
+    def _limit_s(self) -> float | None:
+        """How long an attempt that begins now may take to its first content; None: its upload has its own clock."""
+        left_s, one_s = self._left_s, self._ask.first_content_timeout_s
+        return left_s if left_s is None or one_s is None else min(left_s, one_s)
+
     def _choose(self) -> Candidate | None:
         return self._ways.selector.choose(self._wanted, self._tried)
 
@@ -245,8 +251,8 @@ class Attempts:
         ways, candidate = self._ways, attempt.candidate
         open_stream = ways.open_stream if candidate.connected else ways.open_named
         try:
-            left_s = self._left_s
-            await attempt.run(ask_peer(open_stream, candidate.peer, candidate.cid, self._ask, left_s), left_s)
+            limit_s = self._limit_s
+            await attempt.run(ask_peer(open_stream, candidate.peer, candidate.cid, self._ask, limit_s), limit_s)
         except (NetworkError, WireError) as error:
             attempt.error = error
             left_s = self._left_s

@@ -85,6 +85,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("AICN.Routing.MaxAttempts", 17, "AICN.Routing.MaxAttempts is 17; use a number from 1 to 16"),
     ("AICN.Routing.RetryBudget", 1.5, "AICN.Routing.RetryBudget is 1.5; use a share from 0 to 1"),
     ("AICN.Routing.TotalTimeout", "0s", "AICN.Routing.TotalTimeout is '0s'; use a duration above zero"),
+    ("AICN.Routing.FirstByteTimeout", "0s", "AICN.Routing.FirstByteTimeout is '0s'; use a duration above zero"),
     ("AICN.Routing.KeepAlive", "-1s", "AICN.Routing.KeepAlive is '-1s'; use a duration of zero or more"),
     ("AICN.Limits.MaxConcurrent", -1, "AICN.Limits.MaxConcurrent is -1; use a number from 1"),
     ("AICN.Limits.QueueLength", -1, "AICN.Limits.QueueLength is -1; use a number from 1"),

@@ -41,6 +41,8 @@ class StreamSettings:
     """Silence after which a waiting stream gets a comment; 0: never."""
     continues: bool = False
     """Whether a chat that breaks off is continued elsewhere, for callers who do not say."""
+    first_content_timeout_s: float | None = None
+    """How long one node may take to the first content; None: as long as all attempts together."""
 
 
 class StreamedRequest:
@@ -63,6 +65,10 @@ class StreamedRequest:
             return
         wish = wish_of(body, has_usage_option=ask.endpoint in _HAS_USAGE_OPTION)
         self.streams = wish.streams
+        limit_s = settings.first_content_timeout_s
+        if wish.streams and limit_s is not None:
+            # Only of streams: an answer that comes whole has its first byte when it has been written to its end.
+            ask = self._plain = self.ask = replace(ask, first_byte_timeout_s=limit_s, first_content_timeout_s=limit_s)
         if wish.with_usage is not None:
             self.ask = replace(ask, body=wish.with_usage)
             self._with_usage = True
