@@ -378,6 +378,7 @@ ROUTES: Rows = {
     "POST /v1/audio/speech": (_ASKED, "sdk/test_python_streams.py::test_speech_is_heard_while_it_is_made"),
     "GET /v1/models": ("sdk/test_python_models.py::test_every_model_is_listed_by_a_name_that_can_be_asked", _DESCRIBED),
     "GET /v1/models/{model}": ("sdk/test_python_models.py::test_a_name_with_or_without_its_project", _DESCRIBED),
+    "GET /health": ("e2e/test_listeners.py::test_everybody_may_ask_whether_the_node_serves", _DESCRIBED),
     "GET /api/v0/id": (_RECORDED_GET, "e2e/test_routes.py::test_id"),
     "GET /api/v0/peers": (_RECORDED_GET, "e2e/test_routes.py::test_worker_without_peers_collect_has_no_list"),
     "POST /api/v0/peer": (

@@ -48,6 +48,17 @@ async def test_the_second_listener_answers_inference_to_keys_and_nothing_else(tm
         assert await entry.stop() == 0
 
 
+async def test_everybody_may_ask_whether_the_node_serves(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    async with Nodes(tmp_path) as nodes, aiohttp.ClientSession() as http:
+        entry = await nodes.input(AICN={"API": {"InferenceAddr": f"127.0.0.1:{port}"}})
+        for url in (entry.api.removesuffix("/api/v0"), f"http://127.0.0.1:{port}"):
+            async with http.get(f"{url}/health", headers={"Host": "balancer.example"}) as answer:
+                assert (answer.status, await answer.json()) == (200, {"status": "ok"})
+            async with http.get(f"{url}/health", headers={"Origin": "https://evil.example"}) as answer:
+                assert answer.status == 403
+
+
 async def test_a_certificate_covers_both_listeners_and_is_renewed(tmp_path: Path) -> None:
     api_port, port = free_ports(2)
     certificate, key = write_certificate(tmp_path, "first.example")

@@ -44,6 +44,7 @@ class AccessGate:
         keyring: Keyring | None = None,
         clock: Clock | None = None,
         inference_only: bool = False,
+        open_paths: Collection[str] = (),
     ) -> None:
         """Guard `app`.
 
@@ -56,8 +57,9 @@ class AccessGate:
                 under such a name counts as from elsewhere even if a reverse proxy on this machine sends it.
             keyring: the keys.
             clock: tells which of them have expired.
-            inference_only: whether only `public_paths` exist, and the own machine's callers are like all others: it is
-                for what the world may reach, through a tunnel on this machine perhaps.
+            inference_only: whether only `public_paths` and `open_paths` exist, and the own machine's callers are like
+                all others: it is for what the world may reach, through a tunnel on this machine perhaps.
+            open_paths: paths that are open to everybody, under whatever name the node is reached.
         """
         self._app = app
         self._public_paths = frozenset(public_paths)
@@ -66,6 +68,7 @@ class AccessGate:
         self._keyring = Keyring() if keyring is None else keyring
         self._clock = clock or SystemClock()
         self._inference_only = inference_only
+        self._open_paths = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request."""
@@ -86,9 +89,11 @@ class AccessGate:
         sent = _Sent(scope["headers"])
         if sent.origin and not sent.is_own_page:
             raise _forbidden("a page of another site may not call this API")
-        name = _host_name(sent.authority)
         client = scope.get("client")
         address = client[0] if client is not None else ""
+        if scope["path"] in self._open_paths:
+            return Principal(None, address)
+        name = _host_name(sent.authority)
         at_home = is_loopback(address) and (name == "localhost" or is_loopback(name))
         is_local = at_home and not self._inference_only
         is_public = scope["path"] in self._public_paths or is_v1(scope["path"])

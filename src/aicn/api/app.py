@@ -23,6 +23,7 @@ from aicn.api.controls import ControlRoutes
 from aicn.api.docs import DOCS_PATH, OPENAPI_PATH, document_routes
 from aicn.api.endpoint import Handler, JsonEndpoint
 from aicn.api.errors import ApiError, Code
+from aicn.api.health import HEALTH_PATH, health
 from aicn.api.images import ImageEditEndpoint, ImageGenerationEndpoint
 from aicn.api.inference import Inference, InferenceEndpoint
 from aicn.api.metrics import MetricsEndpoint
@@ -64,6 +65,9 @@ PUBLIC_PATHS = frozenset(
     | V1_PATHS
 )
 """Inference, and what a caller needs to find a model and the way there. All other routes are the operator's."""
+
+OPEN_PATHS = frozenset({HEALTH_PATH})
+"""Open to everybody who reaches the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,7 @@ def routes(
         post("ai/model/rename", handlers.controls.rename),
         post("ai/project/register", projects.register_project),
         post("ai/project/unregister", projects.unregister_project),
+        Route(HEALTH_PATH, JsonEndpoint(health), methods=["GET"]),
         Route(f"{PREFIX}/debug/metrics/prometheus", handlers.metrics, methods=["GET"]),
         post("ai/project/peer", nodes.projects),
         *v1_routes(parts, handlers.models),
@@ -171,6 +176,7 @@ def build_app(
     return AccessGate(
         _InferenceFirst(all_routes, app),
         public_paths=PUBLIC_PATHS,
+        open_paths=OPEN_PATHS,
         open_inference=open_inference,
         allowed_hosts=allowed_hosts,
         keyring=keyring,

@@ -319,6 +319,15 @@ OPERATIONS: Final = (
     ),
     Operation(
         "GET",
+        "/health",
+        "Watch",
+        "Whether the node serves",
+        "For load balancers and supervisors. Needs no key, and answers on both listeners under any name.",
+        public=True,
+        answer=schemas.Health,
+    ),
+    Operation(
+        "GET",
         "/api/v0/debug/metrics/prometheus",
         "Watch",
         "Metrics",

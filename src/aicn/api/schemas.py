@@ -237,6 +237,12 @@ class ChatErrorAnswer(ErrorAnswer):
     usage: dict[str, int]
 
 
+class Health(msgspec.Struct):
+    """That the node serves."""
+
+    status: Annotated[str, Meta(examples=["ok"])]
+
+
 class NodeIdentity(msgspec.Struct):
     """Who a node is."""
 
