@@ -580,7 +580,10 @@ BREAKER_TRIAL_S: Final = 30.0
 """How long the outcome of a request on trial is awaited before another one is sent."""
 
 BREAKER_BUSY_S: Final = 0.5
-"""How long an instance that has refused for want of room is passed over."""
+"""How long an instance that has refused for want of room is passed over at first."""
+
+BREAKER_BUSY_MAX_S: Final = 8.0
+"""... and at most, when it goes on refusing without one good answer: a quota that is used up is no passing crowd."""
 
 MEASURED_MAX_INSTANCES: Final = 20_000
 """Instances whose speed is remembered, some 300 bytes each: twice what one model of a large network has."""
@@ -620,6 +623,10 @@ CHOOSE_DRAWS: Final = 8
 
 CHOOSE_SCAN: Final = 256
 """Instances looked at in a row where chance found too few: bounds the time of a choice."""
+
+CHOOSE_NODE_INSTANCES: Final = 16
+"""Instances of one model at one node that take part in the draws: as many as one machine has graphics cards. A node
+that tells of hundreds would be drawn nearly always."""
 
 POOLS_MAX: Final = 1_024
 """Models whose instances are kept sorted by whether they are connected."""

@@ -214,6 +214,32 @@ async def test_worker_that_goes_on_failing_is_left_alone(tmp_path: Path) -> None
         assert len(trio.seen) == 100 + len(broken.seen)
 
 
+@pytest.mark.parametrize("status", [429, 500])
+async def test_node_whose_many_instances_all_fail_costs_no_request(tmp_path: Path, status: int) -> None:
+    """The next attempt goes to another node, and after some instances the node is left alone as a whole."""
+    async with (
+        MockModelServer() as broken,
+        MockModelServer() as whole,
+        Nodes(tmp_path) as nodes,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http,
+    ):
+        entry, model = nodes.make("input"), "m"
+        told = [{"Model": model, "API": broken.chat_url, "Type": 0, "CID": f"gpu{number}"} for number in range(8)]
+        many = nodes.make("worker", bootstrap=[entry.multiaddr], AIProjects=[{"Project": PROJECT, "Models": told}])
+        one = nodes.make("worker", bootstrap=[entry.multiaddr], models=[(PROJECT, model, whole.chat_url)])
+        await asyncio.gather(*(node.start() for node in (entry, many, one)))
+        await nodes.until_seen(entry, PROJECT, model, many, one)
+        trio = Trio(nodes, entry, (many, one), (broken, whole), http, iter(()))
+        trio.plan(GOOD)
+        broken.plan = Plan(status=status, body=b"{}")
+        for _ in range(8):
+            answers = await asyncio.gather(*(trio.ask(model, stream=stream) for stream in (True, False) * 2))
+            expected = [(200, _answer(model, stream=stream)) for stream in (True, False) * 2]
+            assert [(got, body) for got, body, _ in answers] == expected
+            assert {attempts for _, _, attempts in answers} <= {1, 2}
+        assert broken.seen, "it was worth a try"
+
+
 @pytest.mark.parametrize(
     ("routing", "attempts"),
     [

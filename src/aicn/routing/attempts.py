@@ -202,7 +202,7 @@ class Attempts:
         return left_s if left_s is None or one_s is None else min(left_s, one_s)
 
     def _choose(self) -> Candidate | None:
-        return self._ways.selector.choose(self._wanted, self._tried)
+        return self._ways.selector.choose(self._wanted, self._tried, self._tried.nodes)
 
     def _next(self, leave: float = 0.0) -> Candidate | None:
         """Return who is to be asked besides those that were, None if nobody is."""
@@ -332,16 +332,18 @@ _FAILED_FROM: Final = 400
 
 
 class _Tried:
-    """The instances that are not to be asked (again)."""
+    """The instances that are not to be asked (again), and the nodes that are to be asked last."""
 
-    __slots__ = ("_instances", "_without")
+    __slots__ = ("_instances", "_without", "nodes")
 
     def __init__(self, without: Container[PeerId]) -> None:
         self._without = without
         self._instances: set[Instance] = set()
+        self.nodes: set[PeerId] = set()
 
     def add(self, instance: Instance) -> None:
         self._instances.add(instance)
+        self.nodes.add(instance[0])
 
     def __contains__(self, instance: object) -> bool:
         return instance in self._instances or (isinstance(instance, tuple) and instance[0] in self._without)

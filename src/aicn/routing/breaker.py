@@ -17,6 +17,8 @@ class Breaker:
 
     failures: int = 0
     """In a row."""
+    refusals: int = 0
+    """For want of room, in a row."""
     until_s: float = float("-inf")
     """Until when it is not asked."""
     trial_until_s: float = float("-inf")
@@ -43,13 +45,15 @@ def asked(breaker: Breaker, now_s: float) -> Breaker:
 
 def failed(breaker: Breaker, now_s: float) -> Breaker:
     """A request failed in a way that is the instance's fault."""
+    if is_open(breaker) and now_s < breaker.until_s:
+        # It was sent before the pause: all that were under way when a server died are one failure, not many.
+        return replace(breaker, trial_until_s=float("-inf"))
     failures = breaker.failures + 1
     over = failures - defaults.BREAKER_FAILURES
     if over < 0:
         return Breaker(failures)
-    # The exponent is bounded too: a machine that is off for a week must not make a number that no float can hold.
-    pause_s = min(defaults.BREAKER_PAUSE_MAX_S, defaults.BREAKER_PAUSE_S * 2 ** min(over, 16))
-    return Breaker(failures, now_s + pause_s)
+    pause_s = min(defaults.BREAKER_PAUSE_MAX_S, _doubled(defaults.BREAKER_PAUSE_S, over))
+    return Breaker(failures, until_s=now_s + pause_s)
 
 
 def out_of_reach(breaker: Breaker, now_s: float) -> Breaker:
@@ -57,6 +61,24 @@ def out_of_reach(breaker: Breaker, now_s: float) -> Breaker:
     return failed(replace(breaker, failures=max(breaker.failures, defaults.BREAKER_FAILURES - 1)), now_s)
 
 
-def busy(breaker: Breaker, now_s: float) -> Breaker:
-    """A request was refused for want of room: no failure, but the next one would be refused too."""
-    return replace(breaker, until_s=max(breaker.until_s, now_s + defaults.BREAKER_BUSY_S), trial_until_s=float("-inf"))
+def busy(breaker: Breaker, now_s: float, spared: int = 0) -> Breaker:
+    """A request was refused for want of room: no failure, but the next one would be refused too.
+
+    Args:
+        breaker: as it was.
+        now_s: the time.
+        spared: how many refusals in a row there may be before a pause; each one beyond doubles it.
+    """
+    if now_s < breaker.until_s:
+        # It was sent before the pause, as in `failed`.
+        return replace(breaker, trial_until_s=float("-inf"))
+    refusals = breaker.refusals + 1
+    until_s = breaker.until_s
+    if refusals > spared:
+        until_s = now_s + min(defaults.BREAKER_BUSY_MAX_S, _doubled(defaults.BREAKER_BUSY_S, refusals - spared - 1))
+    return replace(breaker, refusals=refusals, until_s=until_s, trial_until_s=float("-inf"))
+
+
+def _doubled(pause_s: float, times: int) -> float:
+    # The exponent is bounded: a machine that is off for a week must not make a number that no float can hold.
+    return pause_s * float(1 << min(times, 16))

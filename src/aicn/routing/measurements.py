@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from aicn import defaults
 from aicn.ids import ModelName, ProjectName
-from aicn.routing.reservations import Instance
+from aicn.routing.reservations import Instance, Node
 
 _LOSE: Final = 0.5
 """Weight of a value that is worse than the average."""
@@ -19,6 +19,8 @@ _TRUST: Final = 0.15
 
 _COMMON: Final = 0.05
 """Weight of each value in what all instances of a model have in common."""
+
+_KeyT = TypeVar("_KeyT", Instance, Node)
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class Measurements:
         """Know nothing yet."""
         self._max = max_instances
         self._instances: OrderedDict[Instance, Measured] = OrderedDict()
+        self._nodes: OrderedDict[Node, Measured] = OrderedDict()
         self._models: OrderedDict[tuple[ProjectName, ModelName], Measured] = OrderedDict()
 
     def __len__(self) -> int:
@@ -52,12 +55,21 @@ class Measurements:
         """Return what is to be expected of `instance`.
 
         What is new is taken for somewhat better than the others, so that it gets work at once; what was measured long
-        ago turns into that again, so that it gets another chance.
+        ago turns into that again, so that it gets another chance. A new instance at a node that is known is taken for
+        as fast as its neighbours are: a node is not new again because it gives its instances new names.
         """
-        common = self._models.get((instance[1], instance[2]))
+        own = self._instances.get(instance)
+        if own is not None:
+            return self._expected(own, instance, now_s)
+        expected = self._expected(self._nodes.get(instance[:3]), instance, now_s)
+        # They share a machine, not a server: if one is broken, that says nothing of another.
+        expected.failing = 0.0
+        return expected
+
+    def _expected(self, known: Measured | None, of: Instance | Node, now_s: float) -> Measured:
+        common = self._models.get((of[1], of[2]))
         first_s = (common.first_s if common else defaults.FIRST_CONTENT_GUESS_S) * defaults.NEWCOMER_BONUS
         token_s = (common.token_s if common else defaults.TOKEN_GUESS_S) * defaults.NEWCOMER_BONUS
-        known = self._instances.get(instance)
         if known is None:
             return Measured(first_s, token_s)
         left = math.exp((known.at_s - now_s) / defaults.MEASURED_FADES_S)
@@ -74,28 +86,35 @@ class Measurements:
 
     def answered(self, instance: Instance, first_s: float | None, token_s: float | None, now_s: float) -> None:
         """Take in a request that went well; None: could not be measured."""
-        known = self._entry(instance, now_s)
         common = self._model(instance)
         if first_s is not None:
-            known.first_s = _moved(known.first_s, first_s)
             common.first_s += _COMMON * (first_s - common.first_s)
         if token_s is not None:
-            known.token_s = _moved(known.token_s, token_s)
             common.token_s += _COMMON * (token_s - common.token_s)
-        known.failing *= 1 - _TRUST
+        for known in self._entries(instance, now_s):
+            if first_s is not None:
+                known.first_s = _moved(known.first_s, first_s)
+            if token_s is not None:
+                known.token_s = _moved(known.token_s, token_s)
+            known.failing *= 1 - _TRUST
 
     def failed(self, instance: Instance, now_s: float) -> None:
         """Take in a request that failed."""
-        known = self._entry(instance, now_s)
-        known.failing += _LOSE * (1 - known.failing)
+        for known in self._entries(instance, now_s):
+            known.failing += _LOSE * (1 - known.failing)
 
-    def _entry(self, instance: Instance, now_s: float) -> Measured:
-        known = self.of(instance, now_s)
+    def _entries(self, instance: Instance, now_s: float) -> tuple[Measured, Measured]:
+        """Return what is kept of an instance and of its node, as it is now and to be changed."""
+        own = self._entry(self._instances, instance, self.of(instance, now_s), now_s)
+        shared = self._expected(self._nodes.get(instance[:3]), instance, now_s)
+        return own, self._entry(self._nodes, instance[:3], shared, now_s)
+
+    def _entry(self, table: OrderedDict[_KeyT, Measured], key: _KeyT, known: Measured, now_s: float) -> Measured:
         known.at_s = now_s
-        self._instances[instance] = known
-        self._instances.move_to_end(instance)
-        if len(self._instances) > self._max:
-            self._instances.popitem(last=False)
+        table[key] = known
+        table.move_to_end(key)
+        if len(table) > self._max:
+            table.popitem(last=False)
         return known
 
     def _model(self, instance: Instance) -> Measured:

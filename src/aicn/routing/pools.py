@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -75,8 +75,12 @@ class Pools:
     def _made(self, project: ProjectName, model: ModelName, kind: ModelKind, instances: Instances) -> Pool:
         pool = Pool(instances, instances.membership, self._network, [], [])
         served = instances.all()
+        of_node: Counter[PeerId] = Counter()
         for record, offer in served:
-            if fits(offer.kind, kind):
+            if not fits(offer.kind, kind):
+                continue
+            of_node[record.peer] += 1
+            if of_node[record.peer] <= defaults.CHOOSE_NODE_INSTANCES:
                 tier = pool.connected if self._is_connected(record.peer) else pool.others
                 tier.append((record.peer, offer.cid))
         if not pool.connected and not pool.others:

@@ -11,6 +11,9 @@ from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
 Instance = tuple[PeerId, ProjectName, ModelName, InstanceId]
 """One model on one node, told apart by its cid."""
 
+Node = tuple[PeerId, ProjectName, ModelName]
+"""What all instances of one model on one node have in common."""
+
 
 class Reservations:
     """Counts taken before a request leaves, so that two requests never both see the same idle instance."""

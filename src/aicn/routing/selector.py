@@ -3,13 +3,15 @@
 Two choices share work nearly as evenly as a look at all of them would, without the herd: many Inputs that all see the
 same idle instance do not all run there. And no instance, whatever it says of itself, is in more than twice its share of
 the pairs. Source: M. Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001.
+
+The two are of different nodes where there are such: whatever a node says of its instances, and however many it invents,
+each is held against one of somebody else.
 """
 
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
@@ -18,8 +20,7 @@ from aicn.clock import Clock, SystemClock
 from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
 from aicn.p2p.host import Connection
 from aicn.peers import Directory
-from aicn.routing import breaker
-from aicn.routing.breaker import CLOSED, Breaker
+from aicn.routing.breakers import Breakers
 from aicn.routing.candidates import Candidate
 from aicn.routing.measurements import Measurements
 from aicn.routing.policy import Facts, cost
@@ -99,16 +100,17 @@ class Selector:
         self._pools = Pools(directory, lambda peer: peer == own_id or connection(peer) is not None)
         self._measured = Measurements()
         self._sessions = Sessions()
-        self._breakers: OrderedDict[Instance, Breaker] = OrderedDict()
+        self._breakers = Breakers()
 
     def network_changed(self, come: PeerId | None = None) -> None:
         """A connection came or went; `come` is who is connected now and was not: who was out of reach is here again."""
         self._pools.network_changed()
         if come is not None:
-            for instance in [each for each in self._breakers if each[0] == come]:
-                del self._breakers[instance]
+            self._breakers.came(come)
 
-    def choose(self, wanted: Wanted, tried: Container[Instance]) -> Candidate | None:
+    def choose(
+        self, wanted: Wanted, tried: Container[Instance], last: Collection[PeerId] = frozenset()
+    ) -> Candidate | None:
         """Return who is to be asked next, None if nobody is left.
 
         Who is connected comes before who must be dialled first, which takes seconds and may fail. Who is connected and
@@ -118,6 +120,7 @@ class Selector:
         Args:
             wanted: what is asked for.
             tried: who has been asked already for this request.
+            last: nodes whose other instances are asked when no other node is left: what fails one often fails all.
 
         Raises:
             WrongKind: every instance does something else.
@@ -127,17 +130,17 @@ class Selector:
             return None
         now_s = self._clock.monotonic()
         chosen = self._of_session(pool, wanted, tried, now_s)
+        elsewhere = _Elsewhere(tried, last)
         for tier in (pool.connected, pool.others):
-            if chosen is None and tier:
-                chosen = self._better_of_two(tier, pool, wanted, tried, now_s)
+            for avoided in (elsewhere, tried) if last else (tried,):
+                if chosen is None and tier:
+                    chosen = self._better_of_two(tier, pool, wanted, avoided, now_s)
         if chosen is None:
-            chosen = self._least_bad(pool, wanted, tried)
+            chosen = self._least_bad(pool, wanted, elsewhere) or self._least_bad(pool, wanted, tried)
         if chosen is None:
             return None
         instance = _instance(wanted, chosen)
-        state = self._breakers.get(instance)
-        if state is not None:
-            self._breakers[instance] = breaker.asked(state, now_s)
+        self._breakers.asked(instance, now_s)
         if wanted.session:
             self._sessions.set((wanted.project, wanted.model, wanted.session), instance, now_s)
         return self._candidate(pool, instance)
@@ -147,15 +150,14 @@ class Selector:
         now_s = self._clock.monotonic()
         match sample.outcome:
             case SampleOutcome.GOOD:
-                self._breakers.pop(instance, None)
+                self._breakers.good(instance)
                 token_s = sample.content_s / sample.tokens if sample.content_s is not None and sample.tokens else None
                 self._measured.answered(instance, sample.first_content_s, token_s, now_s)
             case SampleOutcome.FAILED:
                 self._measured.failed(instance, now_s)
-                fell = breaker.failed if self._is_connected(instance[0]) else breaker.out_of_reach
-                self._set_breaker(instance, fell(self._breakers.get(instance, CLOSED), now_s))
+                self._breakers.failed(instance, now_s, reachable=self._is_connected(instance[0]))
             case SampleOutcome.BUSY:
-                self._set_breaker(instance, breaker.busy(self._breakers.get(instance, CLOSED), now_s))
+                self._breakers.busy(instance, now_s)
 
     def usual_first_content_s(self, instance: Instance) -> float | None:
         """Return the usual time to the first content of `instance`, None if it was never asked."""
@@ -163,13 +165,7 @@ class Selector:
 
     def open_breakers(self) -> int:
         """Return how many instances are left alone because they have failed."""
-        return sum(breaker.is_open(state) for state in self._breakers.values())
-
-    def _set_breaker(self, instance: Instance, state: Breaker) -> None:
-        self._breakers[instance] = state
-        self._breakers.move_to_end(instance)
-        if len(self._breakers) > defaults.MEASURED_MAX_INSTANCES:
-            self._breakers.popitem(last=False)
+        return self._breakers.open_count()
 
     def _of_session(self, pool: Pool, wanted: Wanted, tried: Container[Instance], now_s: float) -> Place | None:
         """Return who answered this conversation last, while that is good enough."""
@@ -191,45 +187,58 @@ class Selector:
     def _better_of_two(
         self, tier: list[Place], pool: Pool, wanted: Wanted, tried: Container[Instance], now_s: float
     ) -> Place | None:
-        pair = self._pair(tier, wanted, tried, now_s)
+        pair = self._pair(tier, pool, wanted, tried, now_s)
         if len(pair) < _PAIR:
             return pair[0] if pair else None
         one, other = pair
+        return self._better(pool, wanted, one, other, now_s)
+
+    def _better(self, pool: Pool, wanted: Wanted, one: Place, other: Place, now_s: float) -> Place:
         difference = self._cost(pool, _instance(wanted, one), now_s) - self._cost(pool, _instance(wanted, other), now_s)
         if not difference:
             return one if self._draw() < _HALF else other
         return other if difference > 0 else one
 
-    def _pair(self, tier: list[Place], wanted: Wanted, tried: Container[Instance], now_s: float) -> list[Place]:
-        """Return two instances that may be asked, by chance; fewer if there are not as many within reach."""
+    def _pair(
+        self, tier: list[Place], pool: Pool, wanted: Wanted, tried: Container[Instance], now_s: float
+    ) -> list[Place]:
+        """Return instances of two nodes that may be asked, by chance; fewer if there are not as many within reach.
+
+        Of a node that is drawn more than once, it is the better one of its instances.
+        """
         size = len(tier)
         seen: set[int] = set()
-        found: list[Place] = []
+        first: Place | None = None
         for _ in range(defaults.CHOOSE_DRAWS):
             index = int(self._draw() * size)
             if index in seen:
                 continue
             seen.add(index)
-            if self._may_be_asked(_instance(wanted, tier[index]), wanted, tried, now_s):
-                found.append(tier[index])
-                if len(found) == _PAIR:
-                    return found
+            place = tier[index]
+            if not self._may_be_asked(_instance(wanted, place), wanted, tried, now_s):
+                continue
+            if first is None:
+                first = place
+            elif first[0] != place[0]:
+                return [first, place]
+            else:
+                first = self._better(pool, wanted, first, place, now_s)
         start = int(self._draw() * size)
         for step in range(min(size, defaults.CHOOSE_SCAN)):
             index = (start + step) % size
-            if index not in seen and self._may_be_asked(_instance(wanted, tier[index]), wanted, tried, now_s):
-                found.append(tier[index])
-                if len(found) == _PAIR:
-                    break
-        return found
+            place = tier[index]
+            if index in seen or (first is not None and first[0] == place[0]):
+                continue
+            if self._may_be_asked(_instance(wanted, place), wanted, tried, now_s):
+                if first is not None:
+                    return [first, place]
+                first = place
+        return [] if first is None else [first]
 
     def _may_be_asked(self, instance: Instance, wanted: Wanted, tried: Container[Instance], now_s: float) -> bool:
         if instance in tried:
             return False
-        state = self._breakers.get(instance)
-        if state is not None and not breaker.allows(state, now_s):
-            return False
-        return self._can_be_asked(instance[0], wanted)
+        return self._breakers.allows(instance, now_s) and self._can_be_asked(instance[0], wanted)
 
     def _can_be_asked(self, peer: PeerId, wanted: Wanted) -> bool:
         if peer == self._own_id:
@@ -252,7 +261,7 @@ class Selector:
             instance = _instance(wanted, place)
             if instance in tried or not self._can_be_asked(place[0], wanted):
                 continue
-            until_s = self._breakers.get(instance, CLOSED).until_s
+            until_s = self._breakers.until_s(instance)
             if best is None or until_s < best[0]:
                 best = until_s, place
         return None if best is None else best[1]
@@ -288,6 +297,19 @@ class Selector:
         if connection is None:
             return Candidate(peer, cid, in_flight, connected=False, relayed=False, rtt_us=None)
         return Candidate(peer, cid, in_flight, connected=True, relayed=connection.relayed, rtt_us=connection.rtt_us)
+
+
+class _Elsewhere:
+    """The instances that were asked, and all others of some nodes."""
+
+    __slots__ = ("_nodes", "_tried")
+
+    def __init__(self, tried: Container[Instance], nodes: Container[PeerId]) -> None:
+        self._tried = tried
+        self._nodes = nodes
+
+    def __contains__(self, instance: object) -> bool:
+        return instance in self._tried or (isinstance(instance, tuple) and instance[0] in self._nodes)
 
 
 def _instance(wanted: Wanted, place: Place) -> Instance:

@@ -51,6 +51,34 @@ def test_a_refusal_for_want_of_room_is_a_short_pause_and_no_failure() -> None:
     assert not is_open(state)
 
 
+def test_what_was_under_way_when_it_opened_is_no_further_failure() -> None:
+    state = _failed(defaults.BREAKER_FAILURES)
+    for _ in range(50):
+        state = failed(state, 1.0)
+    assert allows(state, defaults.BREAKER_PAUSE_S), "the pause is that of one failure"
+    state = failed(state, defaults.BREAKER_PAUSE_S)
+    assert not allows(state, 3 * defaults.BREAKER_PAUSE_S - 0.1)
+    assert allows(state, 3 * defaults.BREAKER_PAUSE_S)
+
+
+def test_who_goes_on_refusing_is_passed_over_for_longer_and_never_for_long() -> None:
+    state, pauses, now_s = CLOSED, [], 0.0
+    for _ in range(10):
+        state = busy(state, now_s)
+        state = busy(state, now_s)  # sent before the first was refused
+        pauses.append(state.until_s - now_s)
+        now_s = state.until_s
+    assert pauses[:3] == [0.5, 1.0, 2.0]
+    assert pauses[-1] == defaults.BREAKER_BUSY_MAX_S
+    assert not is_open(state)
+
+
+def test_some_refusals_may_be_spared() -> None:
+    state = busy(busy(CLOSED, 0.0, 2), 0.0, 2)
+    assert allows(state, 0.0)
+    assert not allows(busy(state, 0.0, 2), 0.0)
+
+
 def test_asking_changes_nothing_while_it_is_closed() -> None:
     assert asked(CLOSED, 1.0) is CLOSED
 

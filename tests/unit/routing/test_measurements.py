@@ -8,8 +8,8 @@ from aicn.routing.measurements import Measurements
 from aicn.routing.reservations import Instance
 
 
-def instance(name: str, model: str = "m") -> Instance:
-    return PeerId(name), ProjectName("P"), ModelName(model), InstanceId("")
+def instance(name: str, model: str = "m", cid: str = "") -> Instance:
+    return PeerId(name), ProjectName("P"), ModelName(model), InstanceId(cid)
 
 
 def measured(name: str, times: int, first_s: float, token_s: float, now_s: float = 0.0) -> Measurements:
@@ -27,6 +27,29 @@ def test_what_is_new_counts_as_somewhat_better_than_the_rest() -> None:
     assert new.first_s < made.of(instance("a"), 0.0).first_s
     other = made.of(instance("b", "another model"), 0.0)
     assert other.first_s == defaults.FIRST_CONTENT_GUESS_S * defaults.NEWCOMER_BONUS
+
+
+def test_a_new_instance_at_a_node_that_is_known_is_expected_to_be_as_fast_as_its_neighbours() -> None:
+    made = measured("fast", 50, 0.1, 0.01)
+    for number in range(3):
+        made.answered(instance("slow", cid=f"{number}"), 9.0, 0.5, 0.0)
+    made.failed(instance("slow", cid="0"), 0.0)
+    new = made.of(instance("slow", cid="new"), 0.0)
+    assert new.first_s > 5.0
+    assert new.failing == 0.0, "but not to fail as one of them does"
+    assert made.of(instance("other", cid="new"), 0.0).first_s < 2.0
+    assert made.of(instance("slow", "another model", "new"), 0.0).first_s < 1.0
+    later = made.of(instance("slow", cid="new"), 20 * defaults.MEASURED_FADES_S)
+    assert later.first_s == pytest.approx(made.of(instance("other"), 0.0).first_s), "and is forgotten like them"
+
+
+def test_what_was_measured_of_an_instance_counts_more_than_its_node() -> None:
+    made = Measurements()
+    for _ in range(50):
+        made.answered(instance("a", cid="fast"), 0.1, 0.01, 0.0)
+        made.answered(instance("a", cid="slow"), 5.0, 0.01, 0.0)
+    assert made.of(instance("a", cid="fast"), 0.0).first_s == pytest.approx(0.1, rel=0.05)
+    assert made.of(instance("a", cid="slow"), 0.0).first_s == pytest.approx(5.0, rel=0.05)
 
 
 def test_trust_is_lost_fast_and_won_slowly() -> None:

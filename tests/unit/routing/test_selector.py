@@ -45,6 +45,12 @@ class Network:
         for peer in peers:
             self.add(peer)
 
+    def add_node(self, peer: str, *cids: str, in_flight: int = 0, connected: bool = True) -> None:
+        """Add a node with several instances of the model."""
+        self.add(peer, connected=connected)
+        offers = tuple(Offer(PROJECT, MODEL, InstanceId(cid), ModelKind.CHAT, in_flight) for cid in cids)
+        self.directory.apply(Heartbeat(PeerId(peer), NodeFlags.HAS_MODELS, offers))
+
     def add(self, peer: str, *, connected: bool = True, relayed: bool = False, **offer: Any) -> None:
         name = PeerId(peer)
         told: dict[str, Any] = {"cid": InstanceId(""), "kind": ModelKind.CHAT, "in_flight": 0} | offer
@@ -61,9 +67,9 @@ class Network:
     def chosen(self, times: int = 400, wanted: Wanted = WANTED) -> Counter[str]:
         return Counter(found.peer for _ in range(times) if (found := self.choose(wanted=wanted)) is not None)
 
-    def report(self, peer: str, sample: Sample, times: int = 1) -> None:
+    def report(self, peer: str, sample: Sample, times: int = 1, cid: str = "") -> None:
         for _ in range(times):
-            self.selector.report((PeerId(peer), PROJECT, MODEL, InstanceId("")), sample)
+            self.selector.report((PeerId(peer), PROJECT, MODEL, InstanceId(cid)), sample)
 
 
 def test_nobody_serves_it() -> None:
@@ -153,9 +159,18 @@ def test_who_fails_is_left_alone_and_tried_again_by_one_request() -> None:
 
 def test_who_fails_is_asked_when_nobody_else_is_left() -> None:
     network = Network("bad", "worse")
-    network.report("worse", FAILED, 9)
     network.report("bad", FAILED, defaults.BREAKER_FAILURES)
+    network.clock.advance(defaults.BREAKER_PAUSE_S / 2)
+    network.report("worse", FAILED, defaults.BREAKER_FAILURES)
     assert network.chosen(1) == {"bad": 1}
+
+
+def test_who_alone_serves_it_is_asked_whatever_has_failed_there() -> None:
+    network = Network("only")
+    for outcome in (FAILED, BUSY):
+        for _ in range(20):
+            assert network.chosen(1) == {"only": 1}
+            network.report("only", outcome)
 
 
 def test_who_is_out_of_reach_is_not_dialled_again_before_a_pause_and_gets_work_when_it_comes_by_itself() -> None:
@@ -177,6 +192,84 @@ def test_who_has_no_room_is_passed_over_for_a_moment() -> None:
     assert set(network.chosen()) == {"b"}
     network.clock.advance(defaults.BREAKER_BUSY_S)
     assert set(network.chosen()) == {"a", "b"}
+
+
+def test_who_refuses_all_the_time_is_passed_over_for_longer() -> None:
+    network = Network("a", "b")
+    for _ in range(6):
+        network.report("a", BUSY)
+        network.clock.advance(defaults.BREAKER_BUSY_MAX_S)
+    network.report("a", BUSY)
+    network.clock.advance(defaults.BREAKER_BUSY_MAX_S / 2)
+    assert set(network.chosen()) == {"b"}
+    network.report("a", GOOD)
+    network.report("a", BUSY)
+    network.clock.advance(defaults.BREAKER_BUSY_S)
+    assert "a" in network.chosen(), "one that works is not passed over for long"
+
+
+def test_instances_of_different_nodes_are_held_against_each_other() -> None:
+    network = Network()
+    network.add_node("many", *map(str, range(defaults.PEER_MAX_OFFERS)), in_flight=1)
+    network.add("one")
+    assert set(network.chosen()) == {"one"}
+
+
+def test_a_node_of_many_instances_is_drawn_no_more_than_a_large_machine() -> None:
+    network = Network(*map(str, range(defaults.CHOOSE_NODE_INSTANCES)))
+    network.add_node("many", *map(str, range(defaults.PEER_MAX_OFFERS)))
+    assert network.chosen(1_000)["many"] < 600
+
+
+def test_the_least_busy_instance_of_the_only_node_is_found() -> None:
+    network = Network()
+    network.add_node("only", "0", "1", "2")
+    held = [network.reservations.reserve((PeerId("only"), PROJECT, MODEL, InstanceId(cid))) for cid in "02"]
+    with held[0], held[1]:
+        cids = [found.cid for _ in range(50) if (found := network.choose()) is not None]
+    assert cids.count(InstanceId("1")) > 45
+
+
+def test_a_second_attempt_goes_to_another_node_while_there_is_one() -> None:
+    network = Network("other")
+    network.add_node("many", *"abcdefgh")
+    tried = {(PeerId("many"), PROJECT, MODEL, InstanceId("a"))}
+    elsewhere = [network.selector.choose(WANTED, tried, {PeerId("many")}) for _ in range(100)]
+    assert {found and found.peer for found in elsewhere} == {"other"}
+    both = {PeerId("many"), PeerId("other")}
+    found = network.selector.choose(WANTED, tried | {(PeerId("other"), PROJECT, MODEL, InstanceId(""))}, both)
+    assert found is not None
+    assert (found.peer, found.cid != "a") == ("many", True), "no other node is left"
+
+
+def test_a_node_whose_instances_fail_one_after_the_other_is_left_alone_as_a_whole() -> None:
+    network = Network("good")
+    network.add_node("bad", *"abcdefgh")
+    for cid in "abc":
+        network.report("bad", FAILED, cid=cid)
+    assert set(network.chosen()) == {"good"}
+    network.add_node("bad", *"ijkl")
+    assert set(network.chosen()) == {"good"}, "new names do not help"
+    network.clock.advance(defaults.BREAKER_PAUSE_S)
+    network.add("good", in_flight=1_000)
+    assert network.chosen()["bad"] == 1, "one request tries it"
+    network.report("bad", GOOD, cid="i")
+    assert network.chosen()["bad"] > 100
+
+
+def test_one_broken_instance_does_not_shut_its_neighbours_off() -> None:
+    network = Network("good")
+    network.add_node("mixed", *"abcd")
+    network.report("mixed", FAILED, 9, cid="a")
+    cids = [found.cid for _ in range(400) if (found := network.choose()) is not None and found.peer == "mixed"]
+    assert set(cids) == set("bcd")
+
+
+def test_who_is_out_of_reach_is_so_with_all_instances() -> None:
+    network = Network()
+    network.add_node("gone", *"abcd", connected=False)
+    network.report("gone", FAILED, cid="a")
+    assert network.choose() is None, "to dial it again for each would take all the time there is"
 
 
 def test_who_does_not_speak_the_protocol_is_not_asked() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
+import pytest
+
 from aicn.clock import ManualClock
 from aicn.ids import InstanceId, ModelKind, ModelName, Multiaddr, PeerId, ProjectName
 from aicn.p2p.host import Connection, Direction
@@ -31,6 +33,10 @@ class Worker:
     lies: bool = False
     """Always says that it is idle."""
     broken_until_s: float = 0.0
+    instances: int = 1
+    """How many it tells of; they are all the same server."""
+    renames: bool = False
+    """Whether it gives them new names with each heartbeat."""
     in_flight: int = 0
     free_at_s: float = 0.0
     answered: list[float] = field(default_factory=list)
@@ -67,9 +73,13 @@ class Simulation:
     def _heartbeats(self) -> None:
         for worker in self.workers.values():
             told = 0 if worker.lies else worker.in_flight
-            offer = Offer(PROJECT, MODEL, InstanceId(""), ModelKind.CHAT, told)
+            heard = f" heard at {self._now_s}" if worker.renames else ""
+            offers = tuple(
+                Offer(PROJECT, MODEL, InstanceId(f"{number}{heard}"), ModelKind.CHAT, told)
+                for number in range(worker.instances)
+            )
             for directory, _, _ in self._inputs:
-                directory.apply(Heartbeat(worker.name, NodeFlags.HAS_MODELS, (offer,)))
+                directory.apply(Heartbeat(worker.name, NodeFlags.HAS_MODELS, offers))
         self._at(self._now_s + HEARTBEAT_S, self._heartbeats)
 
     def run(self, until_s: float, requests_per_s: float) -> None:
@@ -149,6 +159,26 @@ def test_one_that_lies_about_its_load_keeps_at_most_twice_its_share() -> None:
         simulation = Simulation(workers, inputs=4)
         simulation.run(60.0, 1.2 * number)
         assert simulation.shares(since_s=10.0)["w0"] <= 2.0 / number
+
+
+@pytest.mark.parametrize("number", [2, 4, 10])
+@pytest.mark.parametrize(("instances", "renames"), [(1, True), (512, False), (512, True)])
+def test_one_that_lies_about_its_instances_too_keeps_no_more(number: int, instances: int, *, renames: bool) -> None:
+    workers = _workers(number)
+    workers[0].lies, workers[0].instances, workers[0].renames = True, instances, renames
+    simulation = Simulation(workers)
+    simulation.run(60.0, 1.2 * (number - 1))
+    assert simulation.shares(since_s=10.0)["w0"] <= 2.0 / number
+    assert min(simulation.shares(since_s=10.0).values()) > 0.0
+
+
+@pytest.mark.parametrize(("instances", "renames"), [(1, False), (1, True), (8, False), (512, False), (512, True)])
+def test_one_whose_instances_all_fail_is_left_however_many_they_are(instances: int, *, renames: bool) -> None:
+    workers = _workers(3)
+    workers[0].broken_until_s, workers[0].instances, workers[0].renames = 120.0, instances, renames
+    simulation = Simulation(workers)
+    simulation.run(120.0, 2.0)
+    assert simulation.failed < 16, "three until a breaker opens, and some for each pause"
 
 
 def test_a_new_one_gets_work_at_once() -> None:
