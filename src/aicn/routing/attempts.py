@@ -35,7 +35,7 @@ from aicn.routing.exchange import OpenStream, ask_peer
 from aicn.routing.hedge import hedge_after_s, hedged
 from aicn.routing.judgement import SAID_OF_THE_MODEL, reason_of, status_of, worth_another
 from aicn.routing.reservations import Instance, Reservations
-from aicn.routing.retry_budget import RetryBudget
+from aicn.routing.retry_budget import Bucket, RetryBudget
 from aicn.routing.selector import Sample, SampleOutcome, Selector, Wanted
 from aicn.wire.http_frames import protocol_of
 
@@ -156,7 +156,6 @@ class Attempts:
             WrongKind, EndpointUnsupported: whoever serves the model says that it does something else.
             AttemptsExhausted: every peer that was tried failed, with the last reason.
         """
-        self._ways.budget.request()
         answer = await self._first_good()
         answer.attempts = len(self._begun)
         answer.first_content_s = time.monotonic() - self._began_s
@@ -178,6 +177,8 @@ class Attempts:
         candidate = self._choose()
         if candidate is None:
             raise NoCandidate(f"no reachable node serves model {self._ask.model!r} of project {self._ask.project!r}")
+        # Only now: names that nobody serves must neither take room nor save up.
+        self._budget.request()
         while True:
             attempt = await self._tried_once_or_twice(candidate)
             if attempt.answer is not None and attempt.good:
@@ -208,13 +209,17 @@ class Attempts:
         """Return who is to be asked besides those that were, None if nobody is."""
         if len(self._begun) >= self._ways.settings.max_attempts or not self._ask.repeatable:
             return None
-        left_s, budget = self._left_s, self._ways.budget
-        if (left_s is not None and left_s <= 0) or not budget.take(leave):
+        left_s = self._left_s
+        if (left_s is not None and left_s <= 0) or not self._budget.take(leave):
             return None
         candidate = self._choose()
         if candidate is None:
-            budget.give_back()
+            self._budget.give_back()
         return candidate
+
+    @property
+    def _budget(self) -> Bucket:
+        return self._ways.budget.of(self._ask.project, self._ask.model)
 
     async def _tried_once_or_twice(self, candidate: Candidate) -> Attempt:
         attempt = self._begin(candidate)
@@ -231,7 +236,7 @@ class Attempts:
         for slower in self._begun:
             if slower.runs:
                 # It was cancelled: its time is at least this.
-                self._tell(slower, Sample(SampleOutcome.GOOD, time.monotonic() - slower.began_s))
+                self._tell(slower, Sample(SampleOutcome.SLOW, time.monotonic() - slower.began_s))
                 await slower.release(None, None, None)
         return first
 

@@ -98,6 +98,11 @@ class Measurements:
                 known.token_s = _moved(known.token_s, token_s)
             known.failing *= 1 - _TRUST
 
+    def slow(self, instance: Instance, at_least_s: float, now_s: float) -> None:
+        """Take in a request of which there was no content yet after so long."""
+        for known in self._entries(instance, now_s):
+            known.first_s = _moved(known.first_s, max(known.first_s, at_least_s))
+
     def failed(self, instance: Instance, now_s: float) -> None:
         """Take in a request that failed."""
         for known in self._entries(instance, now_s):

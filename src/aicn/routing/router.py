@@ -48,7 +48,7 @@ class Router:
             reservations,
             open_stream,
             open_named or open_stream,
-            budget or RetryBudget(SystemClock()),
+            RetryBudget(SystemClock()) if budget is None else budget,
             settings or RouteSettings(),
         )
 

@@ -53,6 +53,8 @@ class SampleOutcome(Enum):
     """It could not be reached, broke off, was silent, or its server failed."""
     BUSY = auto()
     """It said that it had no room."""
+    SLOW = auto()
+    """It was given up for a faster one: to the first content it takes at least as long as is told."""
 
 
 class Sample(NamedTuple):
@@ -158,6 +160,8 @@ class Selector:
                 self._breakers.failed(instance, now_s, reachable=self._is_connected(instance[0]))
             case SampleOutcome.BUSY:
                 self._breakers.busy(instance, now_s)
+            case SampleOutcome.SLOW:
+                self._measured.slow(instance, sample.first_content_s or 0.0, now_s)
 
     def usual_first_content_s(self, instance: Instance) -> float | None:
         """Return the usual time to the first content of `instance`, None if it was never asked."""

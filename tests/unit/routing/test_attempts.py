@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,7 @@ from aicn.errors import (
     StreamReset,
     TruncatedFrame,
 )
+from aicn.ids import ModelName
 from aicn.routing import RouteSettings
 from support.scripted_peers import (
     ANY,
@@ -221,6 +223,20 @@ async def test_repetitions_of_all_requests_together_are_bounded() -> None:
             async with router.send(ask()) as answer:
                 assert answer.status == 503
     assert len(peers.asked) - requests == pytest.approx(0.2 * requests + defaults.ROUTE_RETRY_FLOOR, abs=1)
+
+
+async def test_names_that_nobody_serves_save_up_no_repetitions() -> None:
+    peers = Peers((whole(503, b""),))
+    unknown = replace(ask(), model=ModelName("unknown"))
+    async with asyncio.timeout(DEADLINE_S), peers.router(RouteSettings(6), share=0.2) as router:
+        for _ in range(100):
+            with pytest.raises(NoCandidate):
+                async with router.send(unknown):
+                    pass
+        for _ in range(10):
+            async with router.send(ask()) as answer:
+                assert answer.status == 503
+    assert len(peers.asked) - 10 == pytest.approx(0.2 * 10 + defaults.ROUTE_RETRY_FLOOR, abs=1)
 
 
 async def test_no_budget_means_one_attempt() -> None:

@@ -10,7 +10,7 @@ from aicn import defaults
 from aicn.errors import (
     AttemptsExhausted,
 )
-from aicn.routing import Router, RouteSettings
+from aicn.routing import Router, RouteSettings, SampleOutcome
 from support.scripted_peers import DEADLINE_S, DONE, EVENTS, GOOD, HANG, RESET, ROLE, WORD, Peers, ask, read
 
 HEDGING = RouteSettings(hedges=True)
@@ -34,6 +34,7 @@ async def test_slow_first_is_overtaken_and_cancelled() -> None:
             assert await read(answer) == ROLE + WORD + DONE
     assert peers.cut == [peers.asked[0]]
     slower = peers.samples[1]
+    assert slower.outcome is SampleOutcome.SLOW, "it has answered nothing"
     assert slower.first_content_s is not None
     assert slower.first_content_s >= defaults.HEDGE_MIN_S
 

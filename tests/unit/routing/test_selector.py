@@ -186,6 +186,19 @@ def test_who_is_out_of_reach_is_not_dialled_again_before_a_pause_and_gets_work_w
     assert network.chosen(10) == {"gone": 10}
 
 
+def test_who_is_overtaken_is_no_better_for_it() -> None:
+    network = Network("good", "hangs")
+    network.report("good", GOOD, 20)
+    network.report("hangs", FAILED, defaults.BREAKER_FAILURES)
+    network.report("hangs", Sample(SampleOutcome.SLOW, 0.001))
+    assert network.selector.open_breakers() == 1
+    network.clock.advance(20 * defaults.MEASURED_FADES_S)
+    network.add("good")
+    network.add("hangs")
+    network.report("hangs", Sample(SampleOutcome.SLOW, 60.0))
+    assert set(network.chosen(50)) == {"good"}
+
+
 def test_who_has_no_room_is_passed_over_for_a_moment() -> None:
     network = Network("a", "b")
     network.report("a", BUSY)
