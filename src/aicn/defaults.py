@@ -167,7 +167,7 @@ SSE_HELD_MAX_BYTES: Final = 65_536
 peer can cause by sending one byte at a time."""
 
 API_MAX_CONNECTIONS: Final = 4_096
-"""Open HTTP connections; beyond it the server answers 503 by itself."""
+"""Open HTTP connections of a listener; beyond it those go that are idle, and while none is the answer is 503."""
 
 API_KEEPALIVE_S: Final = 75
 """Idle HTTP connections are kept as long as common reverse proxies keep theirs."""
@@ -596,6 +596,10 @@ FIRST_CONTENT_GUESS_S: Final = 0.5
 
 TOKEN_GUESS_S: Final = 0.02
 """Time per token of such a model."""
+
+SLOW_READER_S: Final = 1.0
+"""An answer that this node has read for so long without waiting for its peer, and for longer than it waited, went as
+fast as its client took it: that says nothing of the instance."""
 
 NEWCOMER_BONUS: Final = 0.8
 """What is new counts as somewhat faster than what is known, so that it gets work and is measured."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -27,7 +28,12 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
                 await caller.start(200, [(b"content-type", b"text/plain")])
                 while True:
                     await caller.send(b"x" * 65_536)
-        body = await caller.read_body(1_000)
+        if scope["path"] == "/headers":
+            await caller.read_body()
+            names = [name.decode() for name, _ in scope["headers"]]
+            await caller.answer_json(200, names)
+            return
+        body = await caller.read_body(1_000 if scope["path"] == "/" else 100_000)
         await caller.answer_json(200, len(body))
     except ApiError as error:
         await caller.answer_json(error.status, error.body())
@@ -82,6 +88,59 @@ async def test_endless_head_is_cut_off(server: ApiServer, endless: bytes) -> Non
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("endless", [b"0\r\na: ", b"0\r\n", b"1;", b"1\r\nx\r\n2;"], ids=str)
+async def test_what_stands_around_a_body_ends_too(server: ApiServer, endless: bytes) -> None:
+    filler = b"a: b\r\n" * 170 if endless.endswith(b"\r\n") else b"x" * 1_000
+    host, _, port = server.address.rpartition(":")
+    async with asyncio.timeout(DEADLINE_S):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(CHUNKED + endless)
+        with pytest.raises(ConnectionError):
+            while True:
+                writer.write(filler)
+                await writer.drain()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            assert b"HTTP/1.1 2" not in await reader.read()
+
+
+async def test_a_body_in_many_small_parts_is_no_head(server: ApiServer) -> None:
+    parts = [b"1;x=y\r\na\r\n" * 1_000] * (2 * defaults.HTTP_HEAD_MAX_BYTES // 10_000)
+    head = CHUNKED.replace(b"POST / ", b"POST /count ").replace(b"Host: a\r\n", CLOSE)
+    answer = await _exchange(server, head, *parts, b"0\r\n\r\n")
+    assert answer.endswith(b"%d" % (1_000 * len(parts)))
+
+
+async def test_a_trailer_is_no_header(server: ApiServer) -> None:
+    head = CHUNKED.replace(b"POST / ", b"POST /headers ").replace(b"Host: a\r\n", CLOSE)
+    answer = await _exchange(server, head + b"1\r\nx\r\n0\r\nAuthorization: Bearer mine\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"authorization" not in answer
+
+
+async def test_connections_that_ask_for_nothing_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "API_MAX_CONNECTIONS", 8)
+    server = ApiServer(_app, "127.0.0.1:0")
+    await server.start()
+    host, _, port = server.address.rpartition(":")
+    async with asyncio.timeout(DEADLINE_S):
+        asks, asking = await asyncio.open_connection(host, int(port))
+        asking.write(b"POST / HTTP/1.1\r\n" + CLOSE + b"Content-Length: 1\r\n\r\n")
+        idle = [await asyncio.open_connection(host, int(port)) for _ in range(20)]
+        answer = await _exchange(server, b"GET / HTTP/1.1\r\n" + CLOSE + b"\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        asking.write(b"x")
+        assert (await asks.read()).startswith(b"HTTP/1.1 200 "), "whose request is under way is not sent away"
+        with contextlib.suppress(ConnectionError):
+            assert await idle[0][0].read() == b"", "who has waited for longest goes first"
+    for writer in (asking, *(each[1] for each in idle)):
+        writer.close()
+    await server.close()
+
+
 @pytest.mark.parametrize("start", [(), (b"GET / HTT",), (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP",)])
 async def test_head_that_never_comes_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, start: tuple[bytes, ...]
@@ -117,7 +176,7 @@ async def test_client_that_reads_nothing_counts_as_gone(server: ApiServer, monke
 
 async def test_taken_port_says_what_to_do(server: ApiServer) -> None:
     late = ApiServer(_app, server.address)
-    with pytest.raises(ListenFailed, match=r"API\.Addr"):
+    with pytest.raises(ListenFailed, match=r"\(Address already in use\); change API\.Addr"):
         late.bind()
 
 

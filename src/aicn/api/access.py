@@ -3,7 +3,7 @@
 A caller on this machine may do everything. From elsewhere, inference needs an API key, unless the configuration opens
 it to all, and the routes that change the node need an admin's. A browser page of another site may do nothing: the
 `Host` header must name this machine (no DNS rebinding), unless a key is sent, which such a page does not have, and an
-`Origin` header must match it (no CSRF).
+`Origin` header must match it (no CSRF). What a proxy has passed on comes from elsewhere, even if the proxy runs here.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ from aicn.api.v1 import is_v1, surface_of
 from aicn.clock import Clock, SystemClock
 from aicn.store.keys import SECRET_PREFIX, ApiKey
 
+_BAD_REQUEST = 400
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403
 _NOT_FOUND = 404
+
+_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
+"""What proxies add, and callers on this machine do not: some send their target's name as `Host`, `localhost` say."""
 
 _ADDRESSES_REMEMBERED = 256
 """Parsing an address costs as much as all other checks together; most callers come again."""
@@ -54,7 +58,8 @@ class AccessGate:
                 needs to find a model.
             open_inference: whether they need none.
             allowed_hosts: names, without port, that this API is reached by from elsewhere. A request that comes
-                under such a name counts as from elsewhere even if a reverse proxy on this machine sends it.
+                under such a name, or with the address of another caller, counts as from elsewhere even if a reverse
+                proxy on this machine sends it.
             keyring: the keys.
             clock: tells which of them have expired.
             inference_only: whether only `public_paths` and `open_paths` exist, and the own machine's callers are like
@@ -94,15 +99,15 @@ class AccessGate:
         if scope["path"] in self._open_paths:
             return Principal(None, address)
         name = _host_name(sent.authority)
-        at_home = is_loopback(address) and (name == "localhost" or is_loopback(name))
-        is_local = at_home and not self._inference_only
+        named_home = name == "localhost" or is_loopback(name)
+        is_local = is_loopback(address) and named_home and not sent.forwarded and not self._inference_only
         is_public = scope["path"] in self._public_paths or is_v1(scope["path"])
         if self._inference_only and not is_public:
             raise ApiError(Code.UNSUPPORTED, f"there is no route {scope['path']}", _NOT_FOUND)
         key = self._key(sent.secret, needed=not (is_local or (is_public and self._open_inference)))
         if is_local:
             return LOCAL if key is None else Principal(key)
-        if key is None and not (name in self._allowed_hosts or _is_address(name) or at_home):
+        if key is None and not (name in self._allowed_hosts or _is_address(name) or named_home):
             raise _forbidden(
                 f"this API does not answer under the name {name!r}; add it to AICN.API.AllowedHosts to allow that"
             )
@@ -134,12 +139,17 @@ class AccessGate:
 class _Sent:
     """What the headers of a request say about its sender."""
 
-    __slots__ = ("authority", "origin", "secret")
+    __slots__ = ("authority", "forwarded", "origin", "secret")
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        host = origin = authorization = api_key = b""
+        host: bytes | None = None
+        origin = authorization = api_key = b""
+        self.forwarded = False
         for name, value in headers:
             if name == b"host":
+                if host is not None:
+                    # RFC 9112, 3.2: what stands before this node may have looked at the other one.
+                    raise ApiError(Code.PARAMETER, "the request has more than one Host header", _BAD_REQUEST)
                 host = value
             elif name == b"origin":
                 origin = value
@@ -147,7 +157,9 @@ class _Sent:
                 authorization = value
             elif name == b"x-api-key":
                 api_key = value
-        self.authority = host.decode("latin-1").lower()
+            elif name in _FORWARDED:
+                self.forwarded = True
+        self.authority = (host or b"").decode("latin-1").lower()
         self.origin = origin.decode("latin-1").lower()
         scheme, _, token = authorization.partition(b" ")
         bearer = token.strip() if scheme.lower() == b"bearer" else b""

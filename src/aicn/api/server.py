@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from aicn import defaults
 from aicn.api.access import is_loopback
 from aicn.api.connection import BoundedConnection
+from aicn.api.open_files import connections_allowed
 from aicn.errors import ConfigError, ListenFailed
 
 _log = logging.getLogger("aicn.api")
@@ -62,8 +63,10 @@ class ApiServer:
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=defaults.API_MAX_CONNECTIONS)
         except OSError as error:
+            # Of what it was told by the system, Python makes a longer text that names the address again.
+            reason = error.strerror.partition(" (while")[0] if error.strerror else str(error)
             raise ListenFailed(
-                f"the HTTP API cannot listen on {self._address} ({error.strerror}); "
+                f"the HTTP API cannot listen on {self._address} ({reason}); "
                 f"change {self._setting} in the configuration, or stop the program that uses that port"
             ) from error
 
@@ -107,7 +110,7 @@ class ApiServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=defaults.API_MAX_CONNECTIONS,
+            limit_concurrency=connections_allowed(),
             timeout_keep_alive=defaults.API_KEEPALIVE_S,
             timeout_graceful_shutdown=defaults.SHUTDOWN_GRACE_S,
             ssl_context_factory=None if tls is None else lambda _, __: tls,

@@ -16,9 +16,17 @@ async def _app(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"in"})
 
 
-async def _status(path: str, client: str, *, host: str, origin: str | None = None, open_inference: bool = False) -> int:
+async def _status(
+    path: str,
+    client: str,
+    *,
+    host: str,
+    origin: str | None = None,
+    open_inference: bool = False,
+    more: tuple[bytes, bytes] | None = None,
+) -> int:
     gate = AccessGate(_app, public_paths={PUBLIC}, open_inference=open_inference, allowed_hosts={"ai.example"})
-    headers = [(b"host", host.encode())]
+    headers = [(b"host", host.encode()), *([more] if more else [])]
     if origin is not None:
         headers.append((b"origin", origin.encode()))
     sent: list[Message] = []
@@ -62,6 +70,20 @@ async def test_reverse_proxy_on_this_machine_does_not_lend_its_rights() -> None:
     assert await _status(ADMIN, "127.0.0.1", host="ai.example", open_inference=True) == 403
     assert await _status(PUBLIC, "127.0.0.1", host="ai.example") == 401
     assert await _status(PUBLIC, "127.0.0.1", host="ai.example", open_inference=True) == 200
+
+
+@pytest.mark.parametrize("name", [b"x-forwarded-for", b"forwarded", b"x-real-ip"])
+@pytest.mark.parametrize("host", ["127.0.0.1:7002", "localhost"])
+async def test_a_proxy_that_hides_its_own_name_does_not_either(name: bytes, host: str) -> None:
+    passed_on = (name, b"for=203.0.113.7" if name == b"forwarded" else b"203.0.113.7")
+    assert await _status(ADMIN, "127.0.0.1", host=host, more=passed_on, open_inference=True) == 403
+    assert await _status(PUBLIC, "127.0.0.1", host=host, more=passed_on) == 401
+    assert await _status(PUBLIC, "127.0.0.1", host=host, more=passed_on, open_inference=True) == 200
+
+
+@pytest.mark.parametrize("second", ["localhost", "evil.example"])
+async def test_two_names_are_one_too_many(second: str) -> None:
+    assert await _status(ADMIN, "127.0.0.1", host="localhost", more=(b"host", second.encode())) == 400
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:7002", "localhost.evil.example", ""])
