@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -52,12 +54,28 @@ func (p *oracle) tellSubscribers(ctx context.Context, changes *pubsub.TopicEvent
 		if err != nil {
 			return
 		}
-		name := "subscribed"
 		if change.Type == pubsub.PeerLeave {
-			name = "unsubscribed"
+			p.out.emit("unsubscribed", fields{"peer": change.Peer})
+		} else if p.reaches(ctx, change.Peer) {
+			p.out.emit("subscribed", fields{"peer": change.Peer})
 		}
-		p.out.emit(name, fields{"peer": change.Peer})
 	}
+}
+
+// reaches waits until what is published goes to the peer: its subscription may be heard before the router has taken
+// note of the peer itself, and until then the router drops, without a word, what it has for it.
+func (p *oracle) reaches(ctx context.Context, peer peer.ID) bool {
+	for range 5_000 {
+		if slices.Contains(p.topic.ListPeers(), peer) {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return false
 }
 
 // tellMessages emits "gossip" for what others published and "published" for our own.
