@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -41,6 +42,7 @@ class Answer:
             router.
         told_status: the status that a failure told with status 200 should have had; None if there was none.
         events: how many events of a stream have been read, about as many as there were tokens.
+        waited_s: how long reads have waited for the peer. The rest of the time the reader was busy elsewhere.
         broken: whether it broke off.
     """
 
@@ -64,6 +66,7 @@ class Answer:
         self.first_content_s: float | None = None
         self.told_status: int | None = None
         self.events = 0
+        self.waited_s = 0.0
         self.broken = False
         self.node_error = next((_slug(value) for name, value in head.headers if name == ERROR_HEADER), None)
 
@@ -164,9 +167,11 @@ class Answer:
             while not (data := self._parser.take_body()):
                 if self._parser.complete:
                     return b""
+                began_s = time.monotonic()
                 self._clock.begin()
                 received = await self._stream.read()
                 self._clock.end()
+                self.waited_s += time.monotonic() - began_s
                 if received:
                     self._parser.feed(received)
                 else:

@@ -76,11 +76,22 @@ class Attempt:
         instance: who is asked.
         began_s: when, on the monotonic clock.
         content_s: when its first content came.
+        waited_s: how long reads had waited for the peer until then.
         answer: None until there is one.
         error: why there is none.
     """
 
-    __slots__ = ("_asking", "_reservation", "answer", "began_s", "candidate", "content_s", "error", "instance")
+    __slots__ = (
+        "_asking",
+        "_reservation",
+        "answer",
+        "began_s",
+        "candidate",
+        "content_s",
+        "error",
+        "instance",
+        "waited_s",
+    )
 
     def __init__(self, candidate: Candidate, instance: Instance, reservations: Reservations) -> None:
         """Reserve before anything is awaited, so that two requests never both see the same idle instance."""
@@ -88,6 +99,7 @@ class Attempt:
         self.instance = instance
         self.began_s = time.monotonic()
         self.content_s = 0.0
+        self.waited_s = 0.0
         self.answer: Answer | None = None
         self.error: AicnError | None = None
         self._asking: AbstractAsyncContextManager[Answer] | None = None
@@ -104,6 +116,7 @@ class Attempt:
         self._asking = asking
         await answer.prefetch(None if timeout_s is None else self.began_s + timeout_s - time.monotonic())
         self.content_s = time.monotonic()
+        self.waited_s = answer.waited_s
         self.answer = answer
 
     async def release(self, *why: *Why) -> None:
@@ -288,8 +301,7 @@ class Attempts:
             # To refuse is quick; it says nothing of how long an answer takes.
             self._tell(attempt, Sample(SampleOutcome.GOOD))
         else:
-            first_s, content_s = attempt.content_s - attempt.began_s, time.monotonic() - attempt.content_s
-            self._tell(attempt, Sample(SampleOutcome.GOOD, first_s, answer.events, content_s))
+            self._tell(attempt, _sample(attempt, answer))
 
     async def _let_go(self, attempt: Attempt) -> None:
         """Release an attempt that failed; the words of a model server are kept, in case that nobody has better ones."""
@@ -314,6 +326,16 @@ class Attempts:
             f"no node that was tried for model {self._ask.model!r} could answer ({len(self._begun)} in all); "
             f"the last: {reason}"
         )
+
+
+def _sample(attempt: Attempt, answer: Answer) -> Sample:
+    """Return what an answer that is over says of its instance's speed."""
+    first_s, content_s = attempt.content_s - attempt.began_s, time.monotonic() - attempt.content_s
+    waited_s = answer.waited_s - attempt.waited_s
+    if content_s - waited_s > max(defaults.SLOW_READER_S, waited_s):
+        # The client took its time. To blame the instance would let one client turn all others away from it.
+        return Sample(SampleOutcome.GOOD, first_s)
+    return Sample(SampleOutcome.GOOD, first_s, answer.events, content_s)
 
 
 def _outcome_of(attempt: Attempt) -> SampleOutcome | None:

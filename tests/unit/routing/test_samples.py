@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from aicn import defaults
 from aicn.errors import (
     AttemptsExhausted,
     StreamReset,
@@ -28,6 +29,7 @@ from support.scripted_peers import (
     Step,
     ask,
     failed,
+    read,
     send,
     whole,
 )
@@ -61,6 +63,26 @@ async def test_times_and_tokens_are_told_when_the_answer_is_over() -> None:
     assert (sample.outcome, sample.tokens) == (SampleOutcome.GOOD, 4)
     assert sample.first_content_s is not None
     assert sample.content_s is not None
+
+
+@pytest.mark.parametrize(("brake", "tokens"), [("client", 0), ("peer", 3)])
+async def test_a_client_that_reads_slowly_does_not_make_an_instance_slow(
+    monkeypatch: pytest.MonkeyPatch, brake: str, tokens: int
+) -> None:
+    monkeypatch.setattr(defaults, "SLOW_READER_S", 0.0)
+    seen = asyncio.Event()
+    peers = Peers((EVENTS, ROLE + WORD, seen, DONE))
+    async with asyncio.timeout(DEADLINE_S), peers.router() as router, router.send(ask()) as answer:
+        assert await answer.read_some() == ROLE + WORD
+        if brake == "peer":
+            asyncio.get_running_loop().call_later(SOON_S, seen.set)
+        else:
+            seen.set()
+            await asyncio.sleep(SOON_S)  # it takes its time
+        assert await read(answer) == DONE
+    [sample] = peers.samples
+    assert sample.first_content_s is not None
+    assert (sample.tokens, sample.content_s is None) == (tokens, brake == "client")
 
 
 async def test_quick_refusal_does_not_make_an_instance_fast() -> None:
