@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from aicn import defaults
 from aicn.backends import BackendClient
 from aicn.errors import BackendBroken, BackendTimeout, BackendUnreachable
+from support.certificates import write_certificate
 from support.hosts import DEADLINE_S, until
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -209,6 +212,20 @@ async def test_nobody_there_is_unreachable_and_the_address_stays_private() -> No
     with pytest.raises(BackendUnreachable) as refused:
         await _fetch(client, url)
     assert "127.0.0.1" not in str(refused.value)
+
+
+async def test_certificate_that_is_not_trusted_is_told_as_that(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path, "model-server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    served = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", ssl=context)
+    async with served:
+        url = f"https://127.0.0.1:{served.sockets[0].getsockname()[1]}/v1/chat/completions"
+        client = BackendClient()
+        with pytest.raises(BackendUnreachable, match=r"TLS is refused .self-signed certificate.") as caught:
+            await _fetch(client, url)
+        assert caught.value.refused
+        await client.close()
 
 
 async def test_upload_as_it_arrives_with_and_without_a_length() -> None:

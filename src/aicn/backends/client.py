@@ -10,6 +10,7 @@ import asyncio
 import errno
 import functools
 import os
+import ssl
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -224,6 +225,10 @@ class BackendClient:
             raise BackendUnreachable(
                 f"the model server did not accept a connection within {defaults.BACKEND_CONNECT_TIMEOUT_S:g} s"
             ) from error
+        except ssl.SSLError as error:
+            # Its number is none of the system's.
+            reason = getattr(error, "verify_message", "") or error.reason or "no TLS"
+            raise BackendUnreachable(f"the model server's TLS is refused ({reason})", refused=True) from error
         except OSError as error:
             # The system's own word for the number: the event loop's text names the address, which is private.
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "no connection"

@@ -54,7 +54,7 @@ class OwnRoutingConfig(
     max_attempts: int = defaults.ROUTE_MAX_ATTEMPTS
     """Nodes that are tried for one request, the first included."""
     retry_budget: float = defaults.ROUTE_RETRY_BUDGET
-    """Attempts after the first, as a share of all requests."""
+    """Attempts after the first, as a share of the requests for the same model."""
     total_timeout: str = "10m"
     """From the request to the first content of its answer, all attempts together."""
     first_byte_timeout: str = "3m"
