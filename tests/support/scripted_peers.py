@@ -32,7 +32,7 @@ DONE = b"data: [DONE]\n\n"
 GOOD = EVENTS + ROLE + WORD + DONE
 """Without a length: it ends when the stream does."""
 
-RESET, HANG, UNREACHABLE, REFUSING = "reset", "hang", "unreachable", "refusing"
+RESET, HANG, UNREACHABLE, REFUSING, FROZEN = "reset", "hang", "unreachable", "refusing", "frozen"
 Step = bytes | str | asyncio.Event
 """Bytes are written, an event is awaited."""
 
@@ -54,7 +54,7 @@ class Peers:
     def __init__(self, *scripts: tuple[Step, ...]) -> None:
         """`scripts`: one for each attempt in turn, the last one for all others."""
         self._scripts = list(scripts)
-        self._serving: list[asyncio.Task[None]] = []
+        self.serving: list[asyncio.Task[None]] = []
         self.asked: list[PeerId] = []
         self.cut: list[PeerId] = []
         """Who saw its stream reset before it was through."""
@@ -70,16 +70,21 @@ class Peers:
             raise DialFailed("nobody is there")
         if script == (REFUSING,):
             raise StreamRefused("it does not speak the protocol")
+        if script == (FROZEN,):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.cut.append(peer)
         asking, answering = stream_pair(OWN, peer, "p")
-        self._serving.append(asyncio.create_task(self._serve(answering, script, asking.peer)))
+        self.serving.append(asyncio.create_task(self._serve(answering, script, asking.peer)))
         await asking.write(first)
         return asking
 
     async def _serve(self, stream: Stream, script: tuple[Step, ...], peer: PeerId) -> None:
         parser = RequestParser()
-        while not parser.complete:
-            parser.feed(await stream.read())
         try:
+            while not parser.complete:
+                parser.feed(await stream.read())
             for step in script:
                 if step == RESET:
                     stream.reset()
@@ -109,7 +114,7 @@ class Peers:
             yield Router(selector, self.reservations, self.open, settings=settings, budget=budget)
         finally:
             async with asyncio.timeout(DEADLINE_S):
-                await asyncio.gather(*self._serving)
+                await asyncio.gather(*self.serving)
         assert [self.reservations.count((peer, PROJECT, MODEL, ANY)) for peer in PEERS] == [0] * len(PEERS)
 
 
