@@ -6,6 +6,8 @@ How soon is measured by `make bench`.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,3 +176,37 @@ async def test_node_that_is_killed(setup: Setup, victim: str) -> None:
         await _sees_it_close(seen)
         post.cancel()
         await asyncio.wait([post])
+
+
+async def test_client_that_leaves_while_its_node_stands_still(setup: Setup) -> None:
+    """The node takes no stream; when it goes on, it finds that nobody waits any more."""
+    os.kill(setup.worker.pid, signal.SIGSTOP)
+    try:
+        async with aiohttp.ClientSession() as http:
+            post = asyncio.create_task(http.post(setup.url(OLD), **_chat(stream=True)))
+            await _until_under_way(http, setup, 1)
+            post.cancel()
+            await asyncio.wait([post])
+            await _until_under_way(http, setup, 0)
+    finally:
+        os.kill(setup.worker.pid, signal.SIGCONT)
+    async with aiohttp.ClientSession() as http:
+        async with http.post(setup.url(OLD), **_chat(stream=False)) as answer:
+            assert answer.status == 200
+        await _until_under_way(http, setup, 0)
+    assert any(seen.finished for seen in setup.server.seen)
+    for seen in setup.server.seen:
+        if not seen.finished:
+            await _sees_it_close(seen)
+
+
+async def _until_under_way(http: aiohttp.ClientSession, setup: Setup, wanted: int) -> None:
+    """Wait until the Input counts so many requests of its users under way."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            async with http.get(f"{setup.entry.api}/debug/metrics/prometheus") as answer:
+                lines = (await answer.text()).splitlines()
+            counts = [line for line in lines if line.startswith("aicn_requests_in_flight{") and 'side="input"' in line]
+            if sum(int(float(line.split()[-1])) for line in counts) == wanted:
+                return
+            await asyncio.sleep(0.02)
