@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 EVERY_BYTE = bytes(range(256))
+JSON = {"content-type": "application/json"}
 LARGE = EVERY_BYTE * 20_000
 """5 MB: more than any part of the network holds of an upload."""
 
@@ -71,6 +73,7 @@ async def module_setup(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
                 "Project": "P",
                 "Models": [
                     entry_of("m", server.chat_url),
+                    entry_of("sole", server.chat_url),
                     entry_of("odd", f"{server.url}/generate"),
                     entry_of("editor", server.edit_url, 2, "ed-xl:fp16"),
                     entry_of("sound", server.chat_url, 0, "whisper/large"),
@@ -80,7 +83,7 @@ async def module_setup(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
         ]
         input_node = await nodes.input(AICN={"API": {"DefaultProject": "Q"}})
         worker = await nodes.worker(input_node, AIProjects=projects)
-        for project, model in (("P", "m"), ("P", "odd"), ("P", "editor"), ("P", "sound"), ("Q", "m")):
+        for project, model in (("P", "m"), ("P", "sole"), ("P", "odd"), ("P", "editor"), ("P", "sound"), ("Q", "m")):
             await nodes.until_seen(input_node, project, model, worker)
         yield Setup(nodes, input_node, worker, server, http)
 
@@ -120,6 +123,18 @@ async def test_only_the_bytes_of_the_name_change(setup: Setup) -> None:
     how["data"] = body.replace(b"P/m", b"Q/m")
     assert (await setup.post("/v1/chat/completions", **how))[0] == 200
     assert (await setup.server.next_request()).body == body.replace(b'"P/m"', b'"org/Big:8b"')
+
+
+@pytest.mark.parametrize(
+    "members",
+    [b'"model":"other","model":"P/m"', b'"\\u006dodel":"other","model":"P/m"', b'"model":"other","model":"sole"'],
+    ids=["named with its project", "with escapes", "named as its server does"],
+)
+async def test_a_model_that_is_named_twice_arrives_once(setup: Setup, members: bytes) -> None:
+    """Model servers differ in which of two they take: the other one could be a model that the caller may not ask."""
+    how: dict[str, Any] = {"data": b"{%b}" % members, "headers": {"content-type": "application/json"}}
+    assert (await setup.post("/v1/chat/completions", **how))[0] == 200
+    assert (await setup.server.next_request()).body in {b'{"model":"m"}', b'{"model":"sole"}'}
 
 
 async def test_the_older_route_asks_by_the_servers_name_too(setup: Setup) -> None:
@@ -201,9 +216,23 @@ def is_anthropic(told: dict[str, Any]) -> bool:
         ({"data": b"{", "headers": {"content-type": "application/json"}}, 400),
         ({"json": {"model": "nobody/has-it"}}, 404),
         ({"data": b"model=m", "headers": {"content-type": "application/x-www-form-urlencoded"}}, 415),
+        ({"data": gzip.compress(b'{"model":"m"}'), "headers": {**JSON, "content-encoding": "gzip"}}, 415),
+        ({"data": b'{"model":"m","x":%b%b}' % (b"[" * 9_000, b"]" * 9_000), "headers": JSON}, 400),
+        ({"data": b'{"model":[%b[]]}' % (b"[]," * 9_000), "headers": JSON}, 400),
         ({"size": defaults.JSON_BODY_MAX_BYTES + 1, "headers": {"content-type": "application/json"}}, 413),
     ],
-    ids=["no model", "a number for a model", "no object", "broken", "unknown", "no JSON", "too large"],
+    ids=[
+        "no model",
+        "a number for a model",
+        "no object",
+        "broken",
+        "unknown",
+        "no JSON",
+        "compressed",
+        "nested",
+        "a list",
+        "too large",
+    ],
 )
 async def test_a_refusal_is_in_the_form_of_its_api(
     setup: Setup, path: str, in_form: Any, how: dict[str, Any], status: int
@@ -249,6 +278,24 @@ async def test_a_failure_with_status_200_is_a_failure(setup: Setup, path: str, i
     assert status == 502
     assert in_form(told) or told == said, told
     assert told["error"]["message"]
+
+
+async def test_a_form_that_is_compressed_is_refused(setup: Setup) -> None:
+    form = aiohttp.FormData({"model": "sound"}, default_to_multipart=True)
+    headers = {"content-encoding": "deflate"}
+    status, told = await setup.post("/v1/audio/transcriptions", data=form, headers=headers)
+    assert (status, told["error"]["code"]) == (415, "unsupported_media_type")
+    assert not setup.server.seen
+
+
+NESTED = b'{"error":0,"x":%b%b}' % (b"[" * 9_000, b"]" * 9_000)
+
+
+@pytest.mark.parametrize("status", [400, 503])
+async def test_a_failure_that_is_nested_too_deeply_to_be_read_is_told(setup: Setup, status: int) -> None:
+    setup.server.plan = Plan(status=status, body=NESTED)
+    answered, told = await setup.post("/v1/chat/completions", json={"model": "P/m"})
+    assert (answered, is_openai(told)) == (status, True)
 
 
 async def test_a_client_that_leaves_an_upload_leaves_nothing_behind(setup: Setup) -> None:

@@ -15,6 +15,7 @@ from aicn.api.reference import REFERENCE_CHAT
 from aicn.endpoints import Endpoint
 from aicn.ids import InstanceId
 from aicn.routing import Ask
+from aicn.wire.json_members import NO_JSON, members_of
 
 
 class _RoutingFields(msgspec.Struct):
@@ -27,7 +28,6 @@ class _RoutingFields(msgspec.Struct):
 
 
 _fields = msgspec.json.Decoder(_RoutingFields)
-_raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ROUTING_ONLY = ("node_id", "project", "cid")
 
 
@@ -43,13 +43,14 @@ class JsonInferenceEndpoint(AddressedEndpoint):
         body = await caller.read_body()
         try:
             fields = _fields.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            passed = _for_model_server(body)
+        except NO_JSON as error:
             raise parsing() from error
         project, model, peer = self.target(fields.project, fields.model, fields.node_id)
         ask = Ask(
             project,
             model,
-            _for_model_server(body),
+            passed,
             headers=((b"content-type", b"application/json"),),
             endpoint=self.endpoint,
             first_byte_timeout_s=self.first_byte_timeout_s,
@@ -70,7 +71,7 @@ class ChatEndpoint(JsonInferenceEndpoint):
 
 def _for_model_server(body: bytes) -> bytes:
     """Return the body without the fields that only route it; the bytes of every other value are unchanged."""
-    fields = _raw_object.decode(body)
+    fields = members_of(body)
     for name in _ROUTING_ONLY:
         fields.pop(name, None)
     return msgspec.json.encode(fields)

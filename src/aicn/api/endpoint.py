@@ -16,6 +16,7 @@ from aicn.api.errors import ApiError, from_exception, parameter, parsing
 from aicn.api.reference import REFERENCE
 from aicn.api.surface import Surface
 from aicn.errors import AicnError
+from aicn.wire.json_members import NO_JSON
 
 _log = logging.getLogger("aicn.api")
 
@@ -58,7 +59,7 @@ async def read_json(caller: Caller, kind: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(await caller.read_body(), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NO_JSON as error:
         raise parsing() from error
 
 

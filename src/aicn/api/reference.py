@@ -9,6 +9,7 @@ import msgspec
 from aicn.api.errors import ApiError, chat_body, event_body
 from aicn.api.surface import Refusal
 from aicn.wire.http_frames import REQUEST_ID_HEADER
+from aicn.wire.json_members import NO_JSON
 
 _FAILED_FROM: Final = 400
 _FAILED: Final = 500
@@ -37,7 +38,7 @@ class ReferenceSurface:
             return status, body
         try:
             failed = msgspec.json.decode(body, type=_CodeOnly).code != 0
-        except msgspec.DecodeError:
+        except NO_JSON:
             # Not an object, or `code` is no number: then it is no model server's error either.
             return status, body
         return (_FAILED if failed else status), body

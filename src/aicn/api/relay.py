@@ -15,6 +15,7 @@ from aicn.api.streaming.keepalive import EVENT_STREAM_HEADERS
 from aicn.api.surface import Surface
 from aicn.routing import Answer
 from aicn.telemetry import Outcome, Use
+from aicn.wire.json_members import NO_JSON
 
 _PASSED_HEADERS = frozenset({b"content-type", b"content-encoding", b"content-language", b"retry-after"})
 """What a peer may tell the client's HTTP library. It is a stranger: no cookies, no CORS, no redirects."""
@@ -123,7 +124,7 @@ async def _as_failure(answer: Answer, use: Use) -> ApiError:
 def _message(body: bytes) -> str:
     try:
         failure = msgspec.json.decode(body, type=_Failure)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return ""
     said = failure.error.get("message") if isinstance(failure.error, dict) else failure.error
     said = said or failure.message or failure.detail

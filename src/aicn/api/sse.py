@@ -14,6 +14,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.endpoints import Endpoint
+from aicn.wire.json_members import NO_JSON
 
 _DONE: Final = re.compile(
     rb"(?:[\r\n]|\A\xef\xbb\xbf)data: ?\[DONE\](?:[\r\n]|(?<=[\r\n])(?::|id|event|retry)[^\r\n]*)*\Z"
@@ -183,7 +184,7 @@ def tells_error(event: bytes) -> bool:
         return True
     try:
         said = _failure.decode(data_of(event))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         # No object: nothing that a client would take for an error either.
         return False
     return bytes(said.error) not in {b"null", b"", b'""'} or bytes(said.type).strip(b'"') in _FAILED_NAMES

@@ -16,6 +16,7 @@ from aicn.store import Entry, History
 from aicn.telemetry import Metrics, ModelLabels, Occasion, Outcome, Side, Spend, Spent, Use, metrics
 from aicn.telemetry.traces import Traces
 from aicn.telemetry.usage import ImageReader, TokenReader
+from aicn.wire.json_members import NO_JSON
 
 _log = logging.getLogger("aicn.requests")
 
@@ -270,7 +271,7 @@ def _words(body: bytes) -> str | None:
     if len(body) <= _PARSED_MAX_BYTES:
         try:
             words = msgspec.json.decode(body, type=_Words)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NO_JSON:
             return None
         found = bytes(words.messages) or bytes(words.prompt)
     return bytes(found[: defaults.HISTORY_PROMPT_MAX_BYTES]).decode(errors="replace") or None

@@ -6,12 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
-import msgspec
-
 from aicn import defaults
 from aicn.errors import MalformedFrame, Overloaded
 from aicn.wire.http_frames import Headers, header_text
-from aicn.wire.json_members import with_text_member
+from aicn.wire.json_members import NO_JSON, with_text_member
 from aicn.wire.multipart import FieldFinder, boundary_of
 
 _MODEL: Final = "model"
@@ -101,7 +99,7 @@ class Renamer:
 def _renamed_json(name: str, body: bytes) -> bytes:
     try:
         return with_text_member(body, _MODEL, name)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return body
 
 

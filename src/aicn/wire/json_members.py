@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are not the JSON that is wanted; the last where it is nested too deeply."""
+
+MEMBERS_MAX: Final = 262_144
+"""Of an object that is taken apart, and all that it holds: each takes some 200 bytes of memory and 1 µs of the loop.
+Counted by its colons, those in texts included."""
+
+_ESCAPED: Final = (b"\\u005", b"\\u006", b"\\u007")
+"""How a letter of a name begins that is written as an escape, which nobody does but to hide it."""
+
+_VALUE: Final = re.compile(rb"\s*:\s*")
+
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def members_of(body: bytes) -> dict[str, msgspec.Raw]:
+    """Return the members of a JSON object; of a name that is there twice the last one counts.
+
+    Raises:
+        One of `NO_JSON`: `body` is no JSON object, or has more than `MEMBERS_MAX` members.
+    """
+    if body.count(b":") > MEMBERS_MAX:
+        raise msgspec.ValidationError(f"the object may have more than {MEMBERS_MAX} members")
+    return _object.decode(body)
+
+
+def stands_once(body: bytes, name: str) -> bool:
+    """Return whether a member `name`, which `body` is known to have, surely stands in it once only.
+
+    Programs differ in which one of two they take, so that a second one could mean something else to the next reader.
+    """
+    return _only_place(body, name) is not None
 
 
 def with_text_member(body: bytes, name: str, text: str) -> bytes:
     """Return `body` with the member `name` set to `text`; see `with_member`.
 
     Raises:
-        msgspec.DecodeError, UnicodeDecodeError: `body` is no JSON object.
+        One of `NO_JSON`: as `with_member`.
     """
     return with_member(body, name, msgspec.json.encode(text))
 
 
 def with_member(body: bytes, name: str, value: bytes) -> bytes:
-    """Return `body` with the member `name` set to `value`.
+    """Return `body` with the one member `name` set to `value`.
 
     Where the member can be found at once, only its value's bytes change. Where its name stands in other places too, or
-    is written with escapes, the members are written anew, each value with the bytes it had.
+    is written with escapes, the members are written anew, each once and with the bytes that its value had.
 
     Args:
         body: a JSON object.
@@ -31,16 +63,36 @@ def with_member(body: bytes, name: str, value: bytes) -> bytes:
         value: its new value, as JSON.
 
     Raises:
-        msgspec.DecodeError, UnicodeDecodeError: `body` is no JSON object.
+        One of `NO_JSON`: `body` is no JSON object, or one with too many members to be written anew.
     """
-    members = _object.decode(body)
-    old = bytes(members.get(name, b""))
-    if old == value:
-        return body
-    if old:
-        places = [found.end() for found in re.finditer(rb'(?<!\\)"%b"\s*:\s*' % name.encode(), body)]
-        if len(places) == 1 and body.startswith(old, places[0]):
-            at = places[0]
-            return b"%b%b%b" % (body[:at], value, body[at + len(old) :])
+    at = _only_place(body, name)
+    if at is not None and (old := bytes(_member(name).decode(body).value)):
+        return body if old == value else b"%b%b%b" % (body[:at], value, body[at + len(old) :])
+    members = members_of(body)
     members[name] = msgspec.Raw(value)
     return msgspec.json.encode(members)
+
+
+def _only_place(body: bytes, name: str) -> int | None:
+    """Return where the value begins of the only member of that name, in `body` or deeper; None if others may be."""
+    if any(escape in body for escape in _ESCAPED):
+        return None
+    quoted = b'"%b"' % name.encode()
+    place: int | None = None
+    at = body.find(quoted)
+    while at >= 0:
+        value = _VALUE.match(body, at + len(quoted))
+        # Behind a backslash it is the end of a text that quotes the name.
+        if value is not None and body[at - 1 : at] != b"\\":
+            if place is not None:
+                return None
+            place = value.end()
+        at = body.find(quoted, at + 1)
+    return place
+
+
+@functools.cache
+def _member(name: str) -> msgspec.json.Decoder[Any]:
+    """Return what decodes objects of which only one member is wanted; all others are passed over and cost no memory."""
+    kind = msgspec.defstruct("Member", [("value", msgspec.Raw, msgspec.Raw(b""))], rename={"value": name})
+    return msgspec.json.Decoder(kind)

@@ -17,6 +17,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.api.sse import data_of, split_events
+from aicn.wire.json_members import NO_JSON, members_of
 
 HEADER: Final = b"x-aicn-continue"
 """`1` asks for it and `0` refuses it, whatever the configuration says."""
@@ -45,7 +46,7 @@ _NOTHING: Final = (b"", b"null")
 
 
 class _Message(msgspec.Struct):
-    role: Any = ""
+    role: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Delta(msgspec.Struct):
@@ -69,7 +70,6 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] = msgspec.field(default_factory=list)
 
 
-_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _messages: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _message: Final = msgspec.json.Decoder(_Message)
 _chunk: Final = msgspec.json.Decoder(_Chunk)
@@ -84,15 +84,15 @@ def continuable(body: bytes) -> Continuation | None:
     last message is the assistant's already.
     """
     try:
-        fields = _object.decode(body)
+        fields = members_of(body)
         messages = _messages.decode(fields.get("messages", msgspec.Raw(b"[]")))
         last = _message.decode(messages[-1]) if messages else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return None
     value = {name: bytes(raw) for name, raw in fields.items() if name in {"stream", "n", "response_format"}}
     if (
         last is None
-        or last.role == "assistant"
+        or memoryview(last.role)[:16].tobytes() == b'"assistant"'
         or value.get("stream") != b"true"
         or value.get("n", b"1") not in {b"1", b"null"}
         or not _is_plain(value.get("response_format", b"null"))
@@ -164,7 +164,7 @@ class Continuation:
     def _take(self, event: bytes) -> bytes:
         try:
             chunk = _chunk.decode(data_of(event))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NO_JSON:
             # A comment, [DONE], or something that has no place in a chat: it passes.
             return event
         if not self.count:
@@ -202,9 +202,9 @@ class Continuation:
     def _fitted(self, event: bytes) -> bytes:
         """Return an event of a later stream as if the first had gone on; empty if it says nothing then."""
         try:
-            fields: dict[str, Any] = dict(_object.decode(data_of(event)))
+            fields: dict[str, Any] = dict(members_of(data_of(event)))
             choices = _objects.decode(fields.get("choices", msgspec.Raw(b"[]")))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NO_JSON:
             return event
         if "choices" not in fields:
             return event

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from aicn.api.sse import data_of, split_events
-from aicn.wire.json_members import with_member
+from aicn.wire.json_members import NO_JSON, members_of, with_member
 
 _MEMBER: Final = b'"stream_options":{"include_usage":true}'
 _OPENING: Final = re.compile(rb"\s*\{\s*(?P<empty>\})?")
@@ -21,12 +21,12 @@ _NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
 class _Asked(msgspec.Struct):
-    stream: Any = False
+    stream: msgspec.Raw = msgspec.Raw(b"")
     stream_options: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Options(msgspec.Struct):
-    include_usage: Any = False
+    include_usage: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Chunk(msgspec.Struct):
@@ -37,7 +37,6 @@ class _Chunk(msgspec.Struct):
 
 _asked: Final = msgspec.json.Decoder(_Asked)
 _options: Final = msgspec.json.Decoder(_Options)
-_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _chunk: Final = msgspec.json.Decoder(_Chunk)
 
 
@@ -65,11 +64,15 @@ def wish_of(body: bytes, *, has_usage_option: bool = True) -> Wish:
         return _NO_STREAM
     try:
         asked = _asked.decode(body)
-        if asked.stream is not True:
+        if not _is_true(asked.stream):
             return _NO_STREAM
         return Wish(streams=True, with_usage=_added(body, bytes(asked.stream_options)) if has_usage_option else None)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return _NO_STREAM
+
+
+def _is_true(value: msgspec.Raw) -> bool:
+    return memoryview(value)[:5].tobytes() == b"true"
 
 
 def _added(body: bytes, options: bytes) -> bytes | None:
@@ -77,9 +80,9 @@ def _added(body: bytes, options: bytes) -> bytes | None:
         return _inserted(body)
     if options == b"null":
         return with_member(body, _NAME, b'{"include_usage":true}')
-    if not options.startswith(b"{") or _options.decode(options).include_usage is True:
+    if not options.startswith(b"{") or _is_true(_options.decode(options).include_usage):
         return None
-    members = _object.decode(options)
+    members = members_of(options)
     members["include_usage"] = msgspec.Raw(b"true")
     return with_member(body, _NAME, msgspec.json.encode(members))
 
@@ -109,6 +112,6 @@ def _is_usage_only(event: bytes) -> bool:
         return False
     try:
         chunk = _chunk.decode(data_of(event))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return False
     return not chunk.choices and chunk.usage is not None and chunk.error is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -17,9 +17,9 @@ from aicn.endpoints import Endpoint
 from aicn.ids import ModelKind
 from aicn.routing import Ask
 from aicn.wire.http_frames import Headers, header_text
-from aicn.wire.json_members import with_text_member
+from aicn.wire.json_members import NO_JSON, stands_once, with_text_member
 
-PASSED_HEADERS: Final = frozenset({b"content-type", b"content-encoding", b"accept", b"traceparent", b"tracestate"})
+PASSED_HEADERS: Final = frozenset({b"content-type", b"accept", b"traceparent", b"tracestate"})
 """What the model server may know of the client's request. Its keys and cookies are nobody's business."""
 
 _PASSED_PREFIXES: Final = (b"anthropic-", b"openai-beta")
@@ -35,15 +35,19 @@ def surface_of_endpoint(endpoint: Endpoint) -> Surface:
     return _SURFACES.get(endpoint, OPENAI)
 
 
-class _RoutingFields(msgspec.Struct):
-    """The fields that the gateway looks at. All belong to the model server."""
+_NONE: Final = msgspec.Raw(b"")
 
-    model: Any = None
-    prompt_cache_key: Any = None
-    session_id: Any = None
+
+class _RoutingFields(msgspec.Struct):
+    """The fields that the gateway looks at, as they stand: whatever else they hold than texts is never built up."""
+
+    model: msgspec.Raw = _NONE
+    prompt_cache_key: msgspec.Raw = _NONE
+    session_id: msgspec.Raw = _NONE
 
 
 _fields: Final = msgspec.json.Decoder(_RoutingFields)
+_string: Final = msgspec.json.Decoder(str)
 
 
 class V1Endpoint(InferenceEndpoint):
@@ -73,23 +77,25 @@ class JsonEndpoint(V1Endpoint):
         kind = header_text(headers, b"content-type").partition(";")[0].strip().lower()
         if kind and kind != "application/json" and not kind.endswith("+json"):
             raise ApiError(Code.PARAMETER, f"the body is {kind}; send JSON with Content-Type: application/json", 415)
+        refuse_encoded(headers)
         body = await caller.read_body()
         try:
             fields = _fields.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            name = _text(fields.model)
+            if name is None:
+                raise ApiError(Code.PARAMETER, "the body has no `model`, or one that is no text", param="model")
+            project, model = self._names.find(name, header_text(headers, _PROJECT_HEADER))
+            ask = Ask(
+                project,
+                model,
+                body if name == model and stands_once(body, "model") else with_text_member(body, "model", model),
+                headers=passed_headers(headers),
+                endpoint=self._endpoint,
+                first_byte_timeout_s=self.first_byte_timeout_s,
+                session=_session(headers, fields) or None,
+            )
+        except NO_JSON as error:
             raise ApiError(Code.PARSE, f"the body is not the JSON object it should be: {error}") from error
-        if not isinstance(fields.model, str):
-            raise ApiError(Code.PARAMETER, "the body has no `model`, or one that is no text", param="model")
-        project, model = self._names.find(fields.model, header_text(headers, _PROJECT_HEADER))
-        ask = Ask(
-            project,
-            model,
-            body if fields.model == model else with_text_member(body, "model", model),
-            headers=passed_headers(headers),
-            endpoint=self._endpoint,
-            first_byte_timeout_s=self.first_byte_timeout_s,
-            session=_session(headers, fields) or None,
-        )
         return Request(ask, None)
 
 
@@ -98,9 +104,29 @@ def passed_headers(headers: Headers) -> Headers:
     return tuple(pair for pair in headers if pair[0] in PASSED_HEADERS or pair[0].startswith(_PASSED_PREFIXES))
 
 
+def refuse_encoded(headers: Headers) -> None:
+    """Refuse a body that is compressed: its model is to be read, and what it unpacks to has no bound.
+
+    Raises:
+        ApiError: it is (415).
+    """
+    encoding = header_text(headers, b"content-encoding").strip().lower()
+    if encoding and encoding != "identity":
+        raise ApiError(
+            Code.PARAMETER,
+            f"the body is encoded as {encoding[:32]!r}; send it as it is, without Content-Encoding",
+            415,
+            headers=((b"accept-encoding", b"identity"),),
+        )
+
+
+def _text(value: msgspec.Raw) -> str | None:
+    """Return a member that is a text, None if it is something else or not there."""
+    text: str | None = _string.decode(value) if memoryview(value)[:1].tobytes() == b'"' else None
+    return text
+
+
 def _session(headers: Headers, fields: _RoutingFields) -> str:
     """Return what requests of one conversation have in common, empty if nothing tells."""
-    for value in (header_text(headers, _SESSION_HEADER), fields.prompt_cache_key, fields.session_id):
-        if value and isinstance(value, str):
-            return value[: defaults.SESSION_MAX_CHARS]
-    return ""
+    told = header_text(headers, _SESSION_HEADER) or _text(fields.prompt_cache_key) or _text(fields.session_id) or ""
+    return told[: defaults.SESSION_MAX_CHARS]

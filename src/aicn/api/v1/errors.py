@@ -7,14 +7,15 @@ AuthenticationError, 403 PermissionDeniedError, 404 NotFoundError, 422 Unprocess
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
-from aicn import errors
+from aicn import defaults, errors
 from aicn.api.errors import ApiError, retry_after
 from aicn.api.surface import Refusal
 from aicn.wire.http_frames import REQUEST_ID_HEADER
+from aicn.wire.json_members import NO_JSON
 
 _FAILED_FROM: Final = 400
 _SERVER_ERRORS: Final = 500
@@ -108,14 +109,27 @@ def _headers(error: ApiError, status: int) -> tuple[tuple[bytes, bytes], ...]:
     return error.answer_headers()
 
 
-class _Said(msgspec.Struct):
-    """What may stand in the answer of a model server that failed."""
+class _Fields(msgspec.Struct):
+    """What may stand in the answer of a model server that failed, as it stands there."""
 
-    error: Any = None
-    message: Any = None
-    detail: Any = None
-    msg: Any = None
-    code: Any = None
+    error: msgspec.Raw = msgspec.Raw(b"")
+    message: msgspec.Raw = msgspec.Raw(b"")
+    detail: msgspec.Raw = msgspec.Raw(b"")
+    msg: msgspec.Raw = msgspec.Raw(b"")
+    code: msgspec.Raw = msgspec.Raw(b"")
+
+
+_fields: Final = msgspec.json.Decoder(_Fields)
+
+
+class _Said(NamedTuple):
+    """The same as values."""
+
+    error: object
+    message: object
+    detail: object
+    msg: object
+    code: object
 
 
 def _failed(status: int, said: _Said) -> bool:
@@ -128,9 +142,18 @@ def _failed(status: int, said: _Said) -> bool:
 
 def _said(body: bytes) -> _Said | None:
     try:
-        return msgspec.json.decode(body, type=_Said)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        fields = _fields.decode(body)
+        return _Said(*(_value(raw) for raw in (fields.error, fields.message, fields.detail, fields.msg, fields.code)))
+    except NO_JSON:
         return None
+
+
+def _value(raw: msgspec.Raw) -> object:
+    """Return what a member says, None if it is not there; of one beyond bounds only that it says something."""
+    text = memoryview(raw)
+    if len(text) > defaults.PASSED_ERROR_MAX_BYTES:
+        return True
+    return msgspec.json.decode(text) if text else None
 
 
 def _words(said: _Said | None, body: bytes, status: int) -> str:
@@ -139,7 +162,7 @@ def _words(said: _Said | None, body: bytes, status: int) -> str:
         error = said.error
         inner = error.get("message") if isinstance(error, dict) else error
         for text in (inner, said.message, said.detail, said.msg):
-            if text:
+            if text and text is not True:
                 shown = text if isinstance(text, str) else msgspec.json.encode(text).decode()
                 return shown[:_MESSAGE_MAX_CHARS]
     text = body[: 4 * _MESSAGE_MAX_CHARS].decode(errors="replace").strip()

@@ -16,7 +16,7 @@ from aicn.api.budget import Budget
 from aicn.api.caller import Caller
 from aicn.api.errors import ApiError, Code
 from aicn.api.inference import Inference, Request
-from aicn.api.v1.asks import V1Endpoint, passed_headers
+from aicn.api.v1.asks import V1Endpoint, passed_headers, refuse_encoded
 from aicn.api.v1.names import Names
 from aicn.endpoints import Endpoint
 from aicn.errors import MalformedFrame
@@ -44,6 +44,7 @@ class FormEndpoint(V1Endpoint):
             finder = FieldFinder(boundary_of(_content_type(headers)), frozenset({_MODEL}))
         except MalformedFrame as error:
             raise ApiError(Code.PARAMETER, str(error), 415) from error
+        refuse_encoded(headers)
         body = await caller.read_upload()
         beginning = body if isinstance(body, bytes) else body.beginning
         spooled: Spooled | None = None
