@@ -19,6 +19,9 @@ _KEY: Final = b'"usage"'
 _VALUE: Final = re.compile(rb'"usage"[ \t\r\n]*(?::[ \t\r\n]*(?P<object>\{)?|\Z)')
 """The key and as much of what follows as is here; `object` is there if its value is an object."""
 
+_READ_MAX: Final = 8
+"""Usages that are read of one part, the last ones: two are needed, and one may take a tenth of a millisecond."""
+
 _MAX_COUNT: Final = 2**53
 """Larger numbers are nobody's count, and no other program reads them well."""
 
@@ -61,8 +64,10 @@ class TokenReader:
             return
         self._edge = data[1 - len(_KEY) :]
         prompt = completion = None
-        while at >= 0 and (prompt is None or completion is None):
+        left = _READ_MAX
+        while at >= 0 and left and (prompt is None or completion is None):
             found = _read(data, at)
+            left -= found is not _NOTHING
             if found is None and at == last and len(data) - at < defaults.USAGE_MAX_BYTES:
                 self._open = data[at:]
             if found is not None:

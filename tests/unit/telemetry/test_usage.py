@@ -7,6 +7,7 @@ import json
 import pytest
 
 from aicn import defaults
+from aicn.telemetry import usage
 from aicn.telemetry.usage import ImageReader, TokenReader
 
 USAGE = {"prompt_tokens": 12, "completion_tokens": 34, "total_tokens": 46}
@@ -117,3 +118,18 @@ def test_images_are_counted_however_the_answer_is_split(entries: list[dict[str, 
     for start in range(0, len(answer), size):
         reader.feed(answer[start : start + size])
     assert reader.images == images
+
+
+@pytest.mark.parametrize("key", [b'{"usage":', b'"usage":{"a":1},', b'"usage":{'])
+def test_of_an_answer_full_of_usages_few_are_read(monkeypatch: pytest.MonkeyPatch, key: bytes) -> None:
+    """Thousands that are one inside the other took the loop a third of a second for each part that was read."""
+    decoded: list[str] = []
+
+    def decode(text: str) -> tuple[object, int]:
+        decoded.append(text)
+        return json.JSONDecoder().raw_decode(text)
+
+    monkeypatch.setattr(usage, "_decode", decode)
+    assert read(key * 7_000 + json.dumps({"usage": USAGE}).encode()) == (12, 34)
+    assert read(key * 7_000) == (None, None)
+    assert 0 < len(decoded) < 32
