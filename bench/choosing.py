@@ -32,17 +32,21 @@ class Crowd:
             self._directory, connections.get, Reservations(), PeerId("own"), clock=clock, draw=self._chance.random
         )
 
-    def _hear(self, peer: PeerId, in_flight: int) -> None:
-        offer = Offer(_PROJECT, _MODEL, InstanceId(""), ModelKind.CHAT, in_flight)
+    def _hear(self, peer: PeerId, in_flight: int, cid: str = "") -> None:
+        offer = Offer(_PROJECT, _MODEL, InstanceId(cid), ModelKind.CHAT, in_flight)
         self._directory.apply(Heartbeat(peer, NodeFlags.HAS_MODELS, (offer,)))
 
     def choose(self, choices: int, *, heartbeats: bool) -> list[float]:
-        """Choose so often, each time after a heartbeat if there are to be some; return microseconds."""
+        """Choose so often, each time after a heartbeat if there are to be some; return microseconds.
+
+        One heartbeat in ten tells of another instance in place of that before.
+        """
         wanted = Wanted(_PROJECT, _MODEL, ModelKind.CHAT)
         took_us = []
-        for _ in range(choices):
+        for number in range(choices):
             if heartbeats:
-                self._hear(self._chance.choice(self._peers), self._chance.randrange(5))
+                another = "" if number % 10 else f"{number}"
+                self._hear(self._chance.choice(self._peers), self._chance.randrange(5), another)
             began_ns = time.perf_counter_ns()
             found = self._selector.choose(wanted, ())
             took_us.append((time.perf_counter_ns() - began_ns) / 1_000)

@@ -24,12 +24,19 @@ class Pool:
     """Of `instances`, when the pool was made."""
     network: int
     """Of `Pools`, when the pool was made."""
+    kept_until_s: float
+    """Until when it is good enough although an instance has come or gone."""
     connected: list[Place]
     others: list[Place]
 
 
 class Pools:
-    """Makes pools when they are asked for, and keeps them until an instance or a connection comes or goes."""
+    """Makes pools when they are asked for, and keeps them until an instance or a connection comes or goes.
+
+    A large one is kept for a moment longer when an instance comes or goes: among thousands one always does, and to sort
+    them anew for each request would cost more than to be told by one that it has gone. Who is not connected any more
+    is noticed at once: to dial it would take seconds.
+    """
 
     def __init__(
         self, directory: Directory, is_connected: Callable[[PeerId], bool], max_pools: int = defaults.POOLS_MAX
@@ -49,7 +56,7 @@ class Pools:
         """A connection came or went."""
         self._network += 1
 
-    def of(self, project: ProjectName, model: ModelName, kind: ModelKind) -> Pool | None:
+    def of(self, project: ProjectName, model: ModelName, kind: ModelKind, now_s: float) -> Pool | None:
         """Return the instances of a model that can be asked for `kind`, None if nobody serves the model.
 
         Raises:
@@ -64,17 +71,20 @@ class Pools:
         if (
             pool is None
             or pool.instances is not instances
-            or pool.membership != instances.membership
             or pool.network != self._network
+            or (pool.membership != instances.membership and now_s >= pool.kept_until_s)
         ):
-            pool = self._pools[key] = self._made(project, model, kind, instances)
+            pool = self._pools[key] = self._made(project, model, kind, instances, now_s)
             if len(self._pools) > self._max:
                 self._pools.popitem(last=False)
         return pool
 
-    def _made(self, project: ProjectName, model: ModelName, kind: ModelKind, instances: Instances) -> Pool:
-        pool = Pool(instances, instances.membership, self._network, [], [])
+    def _made(
+        self, project: ProjectName, model: ModelName, kind: ModelKind, instances: Instances, now_s: float
+    ) -> Pool:
         served = instances.all()
+        keep_s = len(served) * defaults.POOL_KEPT_PER_INSTANCE_S if len(served) > defaults.POOL_SMALL else 0.0
+        pool = Pool(instances, instances.membership, self._network, now_s + keep_s, [], [])
         of_node: Counter[PeerId] = Counter()
         for record, offer in served:
             if not fits(offer.kind, kind):

@@ -127,10 +127,10 @@ class Selector:
         Raises:
             WrongKind: every instance does something else.
         """
-        pool = self._pools.of(wanted.project, wanted.model, wanted.kind)
+        now_s = self._clock.monotonic()
+        pool = self._pools.of(wanted.project, wanted.model, wanted.kind, now_s)
         if pool is None:
             return None
-        now_s = self._clock.monotonic()
         chosen = self._of_session(pool, wanted, tried, now_s)
         elsewhere = _Elsewhere(tried, last)
         for tier in (pool.connected, pool.others):
