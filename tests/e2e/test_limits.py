@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from support.command_line import aicn
 from support.keyed_gateway import BODY, DEADLINE_S, NAME, KeyedGateway, keyed_gateway
 from support.mock_model_server import Plan
 
+SPENT = b'{"id":"c","object":"chat.completion","choices":[],"usage":{"prompt_tokens":30,"completion_tokens":70}}'
 V0_PATH = "/api/v0/chat/completion/proxy"
 
 
@@ -105,6 +108,57 @@ async def test_tokens_of_a_stream_that_is_left_early_count(gateway: KeyedGateway
         while not (rows := aicn("ledger", path, "--json", "--key", number, cwd=path.parent).stdout):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
     assert json.loads(rows)["completion_tokens"] >= 20
+
+
+async def burst(gateway: KeyedGateway, secret: str, number: int = 200) -> Counter[int]:
+    """Ask so many times at once; return how often each status was answered."""
+    return Counter(answer[0] for answer in await asyncio.gather(*(gateway.ask(secret) for _ in range(number))))
+
+
+async def test_a_burst_gets_the_requests_of_its_minute_and_no_more(gateway: KeyedGateway) -> None:
+    _, secret = await gateway.add("--name", "Ann", "--requests-per-minute", "20")
+    began_s = time.monotonic()
+    told = await burst(gateway, secret)
+    flowed_in = (time.monotonic() - began_s) * 20 / 60
+    assert set(told) == {200, 429}
+    assert 20 <= told[200] <= 20 + flowed_in + 1
+    assert len(gateway.server.seen) == told[200]
+
+
+async def test_a_burst_of_a_key_holds_its_places_and_no_more(gateway: KeyedGateway) -> None:
+    _, secret = await gateway.add("--name", "Ann", "--concurrent", "3")
+    gateway.server.plan = Plan(first_byte_ms=50)
+    told = await burst(gateway, secret)
+    assert told == {200: 103, 429: 97}, "three have places, a hundred wait, and all others are sent away"
+    arrivals = sorted(seen.arrived_s for seen in gateway.server.seen)
+    assert len(arrivals) == 103
+    # An answer takes 50 ms: the fourth may not come before the first has gone.
+    assert min(later - early for early, later in zip(arrivals, arrivals[3:], strict=False)) > 0.049
+
+
+async def test_a_burst_takes_little_more_than_is_left_of_the_month(gateway: KeyedGateway) -> None:
+    gateway.server.plan = Plan(body=SPENT)
+    _, secret = await gateway.add("--name", "Ann", "--tokens-per-month", "2000")
+    for _ in range(10):
+        assert (await gateway.ask(secret))[0] == 200
+    gateway.server.plan = Plan(body=SPENT, first_byte_ms=500)
+    told = await burst(gateway, secret)
+    assert set(told) == {200, 429}
+    assert 10 <= told[200] <= 12, "requests of this key take 100 tokens, as far as it knows 89"
+    async with asyncio.timeout(DEADLINE_S):
+        while (answer := await gateway.ask(secret))[2]["error"]["code"] == "too_many_requests":  # noqa: ASYNC110
+            await asyncio.sleep(float(answer[1]["Retry-After"]))
+    assert answer[2]["error"]["code"] == "insufficient_quota"
+
+
+async def test_who_waits_as_long_as_he_was_told_is_let_in(gateway: KeyedGateway) -> None:
+    _, secret = await gateway.add("--name", "Ann", "--requests-per-minute", "40", "--tokens-per-minute", "60000")
+    await burst(gateway, secret, 60)
+    status, headers, _ = await gateway.ask(secret)
+    assert status == 429
+    await asyncio.sleep(int(headers["Retry-After"]))
+    status, headers, _ = await gateway.ask(secret)
+    assert (status, headers["x-ratelimit-limit-requests"]) == (200, "40")
 
 
 async def test_the_operators_surface_tells_when_to_come_again(gateway: KeyedGateway) -> None:

@@ -33,7 +33,9 @@ class KeyedGateway:
         self.entry = entry
         self.worker = worker
         self.server = server
-        self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE_S))
+        self.http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=DEADLINE_S)
+        )
         self.url = self.entry.api.removesuffix("/api/v0")
 
     def keys(self, *words: str) -> str:

@@ -7,20 +7,25 @@ beyond a rate is refused at once, with the time after which it may come again.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from aicn import defaults
 from aicn.api.errors import ApiError, Code
 from aicn.api.fair_queue import FairQueue, QueueFull, QueueTimeout
 from aicn.api.principal import NO_LIMITS, Principal
-from aicn.api.rates import Bucket, Buckets
+from aicn.api.rates import Averages, Bucket, Buckets
 from aicn.clock import Clock, SystemClock
 from aicn.store.keys import KeyLimits
 
 Headers = tuple[tuple[bytes, bytes], ...]
+
+Release = Callable[[], None]
+"""Lets go of what is held for a request."""
 
 _TOO_MANY = 429
 
@@ -33,6 +38,10 @@ class Admitted:
     """How long it waited."""
     headers: Headers
     """What the caller is told of its limits."""
+
+
+def _now(release: Release) -> None:
+    release()
 
 
 class Admission:
@@ -51,24 +60,34 @@ class Admission:
         self._month_tokens = month_tokens
         self._requests = Buckets()
         self._tokens = Buckets()
+        self._usual = Averages()
+        self._held: Counter[str] = Counter()
+        """Tokens that the requests under way are expected to take, by key."""
 
     @asynccontextmanager
     async def admit(
-        self, principal: Principal, project: str, model: str, request_bytes: int
+        self,
+        principal: Principal,
+        project: str,
+        model: str,
+        request_bytes: int,
+        at_end: Callable[[Release], None] = _now,
     ) -> AsyncIterator[Admitted]:
-        """Let one request in; it counts until its block ends.
+        """Let one request in; it has its place until its block ends.
 
         Args:
             principal: who asks.
             project: of the model.
             model: which one.
             request_bytes: of what is asked, from which its tokens are guessed until the answer tells them.
+            at_end: given what lets go of those tokens, to be called when `spent` has been told what was used instead:
+                in between, the caller would have both.
 
         Raises:
             ApiError: the caller may not ask that model (403), or not now (429).
         """
         principal.require(project, model)
-        headers, reserved = self._draw(principal, request_bytes)
+        headers, expected = self._draw(principal, request_bytes)
         began_s = self._clock.monotonic()
         try:
             async with self.queue.turn(principal.queue, principal.limits.concurrent):
@@ -78,17 +97,15 @@ class Admission:
         except QueueTimeout:
             raise self._no_turn("the turn of this request did not come in time") from None
         finally:
-            if reserved:
-                # From here on counts what it has really used, which `spent` is told.
-                limit = principal.limits.tokens_per_minute
-                self._tokens.of(principal.key_id, limit, self._clock.monotonic()).level += reserved
+            if expected:
+                at_end(partial(self._release, principal.key_id, principal.limits, expected))
 
     def spent(self, principal_key: str, limits: KeyLimits, tokens: int) -> None:
         """Draw the tokens of a request that is over from those that its key has per minute."""
+        if tokens and (limits.tokens_per_minute or limits.tokens_per_month):
+            self._usual.learn(principal_key, tokens)
         if limits.tokens_per_minute:
             bucket = self._tokens.of(principal_key, limits.tokens_per_minute, self._clock.monotonic())
-            if tokens:
-                bucket.learn(tokens)
             # A debt of more than ten minutes would lock a key out for what one request did.
             bucket.level = max(bucket.level - tokens, -10.0 * limits.tokens_per_minute)
 
@@ -101,35 +118,35 @@ class Admission:
             retry_after_s=1.0,
         )
 
-    def _draw(self, principal: Principal, request_bytes: int) -> tuple[Headers, float]:
-        """Draw a request and its tokens from what the key has per minute; return what to tell and how many tokens.
+    def _release(self, key: str, limits: KeyLimits, expected: int) -> None:
+        """Hold the tokens of a request no longer."""
+        if limits.tokens_per_minute:
+            self._tokens.of(key, limits.tokens_per_minute, self._clock.monotonic()).level += expected
+        self._held[key] -= expected
+        if not self._held[key]:
+            del self._held[key]
 
-        Its tokens are guessed, and held while it is under way: else all requests of a burst would find them there.
+    def _draw(self, principal: Principal, request_bytes: int) -> tuple[Headers, int]:
+        """Draw a request and its tokens from what the key has; return what to tell and how many tokens are held.
+
+        They are guessed, and held while it is under way: else all requests of a burst would find them there.
         """
         limits = principal.limits
         key = principal.key_id
         if not key or limits == NO_LIMITS:
-            return (), 0.0
+            return (), 0
         now_s = self._clock.monotonic()
-        if limits.tokens_per_month and self._month_tokens(key) >= limits.tokens_per_month:
-            raise ApiError(
-                Code.PERMISSION,
-                f"this key has used its {limits.tokens_per_month} tokens of this month; its owner sets how many it has",
-                _TOO_MANY,
-                slug="insufficient_quota",
-                retry_after_s=self._month_left_s(),
-                # SDKs would ask again a moment later, twice.
-                headers=((b"x-should-retry", b"false"),),
-            )
+        if limits.tokens_per_month:
+            self._require_month(key, limits.tokens_per_month)
         drawn: list[tuple[str, Bucket, float]] = []
         if limits.requests_per_minute:
             drawn.append(("requests", self._requests.of(key, limits.requests_per_minute, now_s), 1.0))
-        guessed = 0.0
-        if limits.tokens_per_minute:
-            bucket = self._tokens.of(key, limits.tokens_per_minute, now_s)
+        expected = 0
+        if limits.tokens_per_minute or limits.tokens_per_month:
             asked = min(request_bytes / defaults.TOKEN_BYTES, defaults.TOKENS_GUESSED_MAX)
-            guessed = max(1.0, asked, bucket.usual)
-            drawn.append(("tokens", bucket, guessed))
+            expected = math.ceil(max(1.0, asked, self._usual.of(key)))
+        if limits.tokens_per_minute:
+            drawn.append(("tokens", self._tokens.of(key, limits.tokens_per_minute, now_s), expected))
         for what, bucket, amount in drawn:
             missing_s = bucket.missing_s(amount)
             if missing_s > 0:
@@ -145,7 +162,29 @@ class Admission:
         for what, bucket, amount in drawn:
             bucket.level -= amount
             headers += _told(what, bucket.per_minute, bucket.level)
-        return headers, guessed
+        if expected:
+            self._held[key] += expected
+        return headers, expected
+
+    def _require_month(self, key: str, limit: int) -> None:
+        """Refuse where the month's tokens are used up, or may be once the requests under way have ended.
+
+        Raises:
+            ApiError: 429.
+        """
+        used = self._month_tokens(key)
+        if used >= limit:
+            raise ApiError(
+                Code.PERMISSION,
+                f"this key has used its {limit} tokens of this month; its owner sets how many it has",
+                _TOO_MANY,
+                slug="insufficient_quota",
+                retry_after_s=self._month_left_s(),
+                # SDKs would ask again a moment later, twice.
+                headers=((b"x-should-retry", b"false"),),
+            )
+        if used + self._held[key] >= limit:
+            raise self._no_turn("requests under way may take what is left of this key's month")
 
     def _month_left_s(self) -> float:
         now = datetime.fromtimestamp(self._clock.unix(), UTC)

@@ -130,7 +130,7 @@ class InferenceEndpoint(ABC):
                 use.body(ask.body)
             async with (
                 Tripwire(caller.raise_when_gone),
-                self._admission.admit(principal, ask.project, ask.model, _size(ask)) as admitted,
+                self._admission.admit(principal, ask.project, ask.model, _size(ask), caller.at_release) as admitted,
             ):
                 if admitted.queued_s:
                     use.queued(admitted.queued_s)

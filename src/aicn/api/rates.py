@@ -20,12 +20,6 @@ class Bucket:
     per_minute: int
     level: float
     at_s: float
-    usual: float = 0.0
-    """What one request takes in the end, averaged; 0: none has ended."""
-
-    def learn(self, amount: float) -> None:
-        """Take note of what a request took."""
-        self.usual += (amount - self.usual) * _TRUST
 
     def refill(self, per_minute: int, now_s: float) -> None:
         """Bring it to `now_s`; the limit may have changed meanwhile."""
@@ -63,3 +57,24 @@ class Buckets:
             self._buckets.move_to_end(key)
             bucket.refill(per_minute, now_s)
         return bucket
+
+
+class Averages:
+    """What one request of each key takes in the end, averaged."""
+
+    def __init__(self, max_keys: int = defaults.KEYS_MAX) -> None:
+        """Know at most so many keys; those that were not heard of for longest go first."""
+        self._max = max_keys
+        self._averages: OrderedDict[str, float] = OrderedDict()
+
+    def of(self, key: str) -> float:
+        """Return what to expect of `key`; 0: none of its requests has ended."""
+        return self._averages.get(key, 0.0)
+
+    def learn(self, key: str, amount: float) -> None:
+        """Take note of what a request took."""
+        known = self._averages.get(key, 0.0)
+        self._averages[key] = known + (amount - known) * _TRUST
+        self._averages.move_to_end(key)
+        if len(self._averages) > self._max:
+            self._averages.popitem(last=False)

@@ -65,6 +65,8 @@ class Ledger:
         self._clock = clock
         self._pending: dict[Place, Sums] = {}
         self._month = ""
+        self._is_month_read = False
+        """Whether the next one has what is in the file: clocks that are set come back to months that have been."""
         self._month_tokens: dict[str, int] = {}
         self._today = ""
         self._places: set[Place] = set()
@@ -80,9 +82,9 @@ class Ledger:
             StoreError: it cannot be read.
         """
         self._today = today = self._day()
-        self._month = month = today[:7]
-        self._month_tokens = await self._store.read(lambda connection: _month_tokens(connection, month))
         self._places = await self._store.read(lambda connection: _places(connection, today))
+        self._turn_month(today)
+        await self._read_month()
 
     def add(self, key: str, project: str, model: str, node: str, sums: Sums) -> None:
         """Take in what one request has used. Never waits, never raises."""
@@ -114,6 +116,8 @@ class Ledger:
             stopping = self._stop.is_set()
             try:
                 await self.flush()
+                if not self._is_month_read:
+                    await self._read_month()
             except StoreError as error:
                 if not failing:
                     _log.warning("the ledger cannot be written, and is kept in memory: %s", error)
@@ -154,6 +158,21 @@ class Ledger:
                 self._pending[place] = self._pending.get(place, Sums()) + sums
             raise
 
+    async def _read_month(self) -> None:
+        """Add up what each key has used this month: what is in the file, and what waits to be written there.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        month = self._month
+        used = await self._store.read(lambda connection: _month_tokens(connection, month))
+        if month != self._month:
+            return
+        for (day, key, *_), sums in self._pending.items():
+            if key and day.startswith(month):
+                used[key] = used.get(key, 0) + sums.prompt_tokens + sums.completion_tokens
+        self._month_tokens, self._is_month_read = used, True
+
     def _place(self, day: str, key: str, project: str, model: str, node: str) -> Place:
         """Return what to add to: the sum of exactly that or, where a day has too many, that of the key."""
         if day != self._today:
@@ -170,9 +189,10 @@ class Ledger:
         return datetime.fromtimestamp(self._clock.unix(), UTC).date().isoformat()
 
     def _turn_month(self, day: str) -> None:
-        if not day.startswith(self._month):
-            self._month = day[:7]
+        if day[:7] != self._month:
+            self._month, self._is_month_read = day[:7], False
             self._month_tokens.clear()
+            self._some.set()
 
 
 def _named(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aicn import defaults
-from aicn.api.admission import Admission
+from aicn.api.admission import Admission, Release
 from aicn.api.errors import ApiError
 from aicn.api.fair_queue import FairQueue
 from aicn.api.principal import LOCAL, Principal
@@ -101,6 +101,17 @@ async def test_requests_under_way_hold_the_tokens_that_they_will_take() -> None:
     assert (await node.ask(who, size_bytes=4))["x-ratelimit-remaining-tokens"] == "99"
 
 
+async def test_tokens_are_held_until_it_is_told_what_was_used() -> None:
+    node, who = Node(), principal(tokens_per_minute=100)
+    ends: list[Release] = []
+    async with node.admission.admit(who, "P", "m", 4 * 60, ends.append):
+        pass
+    assert (await node.refused(who, size_bytes=4 * 50)).retry_after_s == pytest.approx(6.0)
+    node.admission.spent("key_1", who.limits, 10)
+    ends.pop()()
+    assert (await node.ask(who, size_bytes=4))["x-ratelimit-remaining-tokens"] == "88"
+
+
 async def test_a_burst_takes_little_more_than_the_minute_has() -> None:
     node, who = Node(), principal(tokens_per_minute=1_000)
     for _ in range(8):
@@ -154,6 +165,23 @@ async def test_tokens_per_month() -> None:
     assert dict(error.headers)[b"x-should-retry"] == b"false"
     # 2023-11-14T22:13:20Z, and so 16 days and some hours to December.
     assert error.retry_after_s == pytest.approx(16 * 86_400 + 6_400)
+
+
+async def test_a_burst_takes_little_more_than_the_month_has() -> None:
+    node, who = Node(used=900), principal(tokens_per_month=1_000)
+    for _ in range(20):
+        await node.ask(who, size_bytes=4)
+        node.admission.spent("key_1", who.limits, 50)
+    async with AsyncExitStack() as burst:
+        admitted = 0
+        with pytest.raises(ApiError) as refused:
+            for _ in range(100):
+                await burst.enter_async_context(node.admission.admit(who, "P", "m", 4))
+                admitted += 1
+        assert admitted == 2
+        # Not the month is over, but they are under way: what they leave can be had then.
+        assert (refused.value.slug, refused.value.retry_after_s) == ("too_many_requests", 1.0)
+    await node.ask(who)
 
 
 async def test_requests_at_once() -> None:

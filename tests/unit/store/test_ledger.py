@@ -74,6 +74,23 @@ async def test_the_month_is_remembered_and_begins_anew(store: Store) -> None:
     assert again.month_tokens("key_1") == 30
 
 
+async def test_a_clock_that_is_set_forgives_nobody_his_month(store: Store) -> None:
+    clock = ManualClock()
+    ledger = Ledger(store, clock)
+    await ledger.load()
+    ledger.add("key_1", "P", "m", "n", ONE)
+    await ledger.flush()
+    clock.advance(20 * 86_400)
+    assert ledger.month_tokens("key_1") == 0
+    clock.advance(-20 * 86_400)
+    ledger.add("key_1", "P", "m", "n", ONE)
+    ledger.stop()
+    await ledger.run()
+    assert ledger.month_tokens("key_1") == 60
+    ledger.add("key_1", "P", "m", "n", ONE)
+    assert ledger.month_tokens("key_1") == 90
+
+
 async def test_what_the_disk_does_not_take_is_kept(tmp_path: Path) -> None:
     store = await Store.open(tmp_path)
     ledger = Ledger(store, ManualClock())
