@@ -298,6 +298,45 @@ async def test_a_failure_that_is_nested_too_deeply_to_be_read_is_told(setup: Set
     assert (answered, is_openai(told)) == (status, True)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("said", [None, "0.5", "Wed, 21 Oct 2026 07:28:00 GMT"])
+async def test_whoever_shall_come_again_is_told_when(setup: Setup, status: int, said: str | None) -> None:
+    headers = {} if said is None else {"Retry-After": said}
+    setup.server.plan = Plan(status=status, body=b'{"error":{"message":"busy"}}', headers=headers)
+    async with setup.http.post(f"{setup.base}/v1/chat/completions", json={"model": "P/m"}) as answer:
+        assert answer.status == status
+        assert answer.headers["retry-after"] == (said or "5")
+
+
+@pytest.mark.parametrize(
+    ("plan", "status"),
+    [
+        (Plan(status=302, headers={"Location": "http://127.0.0.1/"}, body=b""), 502),
+        (Plan(status=500, headers={"Content-Type": "text/html"}, body=b"<html>%b" % (b"<p>" * 50_000)), 502),
+        (Plan(status=404, headers={"Content-Type": "text/html"}, body=b"<html>%b" % (b"<p>" * 50_000)), 404),
+    ],
+    ids=["a redirect", "a long page", "a long page of its own"],
+)
+async def test_a_model_server_that_speaks_to_browsers_is_told_in_the_form_of_the_api(
+    setup: Setup, plan: Plan, status: int
+) -> None:
+    setup.server.plan = plan
+    answered, told = await setup.post("/v1/chat/completions", json={"model": "P/m"}, allow_redirects=False)
+    assert (answered, is_openai(told)) == (status, True), told
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("/v1/chat/completions", "server_error"), ("/v1/responses", "server_error"), ("/v1/messages", "api_error")],
+)
+async def test_a_stream_that_ends_too_soon_is_no_fault_of_its_client(setup: Setup, path: str, words: str) -> None:
+    event = b'data: {"type":"content_block_delta","choices":[{"delta":{"content":"a"}}],"delta":{"text":"a"}}\n\n'
+    setup.server.plan = Plan(chunks=(event,))
+    async with setup.http.post(f"{setup.base}{path}", json={"model": "P/m", "stream": True}) as answer:
+        last = (await answer.read()).rstrip().rpartition(b"data: ")[2]
+    assert json.loads(last)["error"]["type"] == words
+
+
 async def test_a_client_that_leaves_an_upload_leaves_nothing_behind(setup: Setup) -> None:
     """The form is still on its way when its client goes: neither node keeps a request of it."""
     setup.server.plan = Plan(hang=True)

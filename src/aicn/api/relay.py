@@ -9,10 +9,11 @@ import msgspec
 
 from aicn import defaults
 from aicn.api.caller import Caller
-from aicn.api.errors import ApiError, Code, from_node
+from aicn.api.errors import ApiError, Code, from_exception, from_node, retry_after
 from aicn.api.streaming.events import EventRelay, Passage, content_type, streams
 from aicn.api.streaming.keepalive import EVENT_STREAM_HEADERS
 from aicn.api.surface import Surface
+from aicn.errors import BackendBroken
 from aicn.routing import Answer
 from aicn.telemetry import Outcome, Use
 from aicn.wire.json_members import NO_JSON
@@ -24,6 +25,13 @@ _OF_THE_BODY = frozenset({b"content-type", b"content-encoding", b"content-langua
 _JSON = (b"content-type", b"application/json")
 
 _FAILED_FROM = 400
+_FAILED = 500
+_BAD_GATEWAY = 502
+_REDIRECTS = range(300, 400)
+
+_COME_AGAIN = frozenset({429, 503})
+_RETRY_AFTER_S = 5.0
+"""Told where the model server does not say when: what it is busy with takes it seconds."""
 
 
 class _Failure(msgspec.Struct):
@@ -69,14 +77,21 @@ async def relay(
         raise await _as_failure(answer, use)
     described = [*_headers(answer), *headers]
     is_json = content_type(answer) == b"application/json"
+    if answer.status in _REDIRECTS:
+        raise from_exception(BackendBroken(f"the model server answered {answer.status}: nodes follow no redirects"))
     if answer.status < _FAILED_FROM and not is_json:
         return await _relay_parts(b"", answer, caller, described, use)
     enough_bytes = json_held_max_bytes if is_json else defaults.PASSED_ERROR_MAX_BYTES
     body = await answer.read_all(defaults.JSON_ANSWER_MAX_BYTES, caller.hold, enough_bytes)
-    if not answer.complete:
+    status, told = answer.status, body
+    if answer.complete or status >= _FAILED_FROM:
+        # Of a failure that goes on and on the beginning is enough to put it into words.
+        status, told = surface.answered(status, body)
+    if status in _COME_AGAIN and not any(name == b"retry-after" for name, _ in described):
+        described.append(retry_after(_RETRY_AFTER_S))
+    if told is body and not answer.complete:
         return await _relay_parts(body, answer, caller, described, use)
     use.part(body)
-    status, told = surface.answered(answer.status, body)
     if told is not body:
         described = [_JSON, *(pair for pair in described if pair[0] not in _OF_THE_BODY)]
     await caller.answer(status, told, described)
@@ -113,12 +128,13 @@ async def _begin_events(answer: Answer, caller: Caller, headers: Sequence[tuple[
 async def _as_failure(answer: Answer, use: Use) -> ApiError:
     """Return why an answer that is no stream cannot follow the comments that were sent."""
     if answer.status < _FAILED_FROM:
-        return ApiError(Code.MODEL, "the model server answered with something else than a stream", 502)
+        return ApiError(Code.MODEL, "the model server answered with something else than a stream", _BAD_GATEWAY)
     body = bytearray()
     while len(body) < defaults.PASSED_ERROR_MAX_BYTES and (part := await answer.read_some()):
         use.part(part)
         body += part
-    return ApiError(Code.MODEL, f"the model server answered {answer.status}{_message(bytes(body))}", answer.status)
+    status = _BAD_GATEWAY if answer.status == _FAILED else answer.status
+    return ApiError(Code.MODEL, f"the model server answered {answer.status}{_message(bytes(body))}", status)
 
 
 def _message(body: bytes) -> str:

@@ -21,6 +21,7 @@ from aicn.telemetry import Outcome, Use
 _log = logging.getLogger("aicn.api")
 
 _OK = 200
+_BAD_GATEWAY = 502
 
 Again = Callable[[bytes, frozenset[PeerId]], AbstractAsyncContextManager[Answer]]
 """Asks one more node, none of the peers named, with another body."""
@@ -103,7 +104,9 @@ class EventRelay:
                     await self._caller.send(ready)
         except (NetworkError, WireError) as error:
             _log.info("stream of peer %s broke off: %s", answer.peer, error)
-            return ApiError(Code.STREAM, f"the stream broke off: {error}", from_exception(error).status)
+            return ApiError(
+                Code.STREAM, f"the stream broke off: {error}", _BAD_GATEWAY, slug=from_exception(error).slug
+            )
         return self._judged(events.finish())
 
     def _judged(self, rest: bytes) -> ApiError | None:
@@ -114,7 +117,9 @@ class EventRelay:
         if not self._can_go_on:
             self._rest = rest
         ending = self._passage.ending.value or "the end of an event"
-        return ApiError(Code.STREAM, f"the model server ended the stream without {ending}; the answer may be cut")
+        return ApiError(
+            Code.STREAM, f"the model server ended the stream without {ending}; the answer may be cut", _BAD_GATEWAY
+        )
 
     def _seen(self, events: bytes) -> bytes:
         """Return what of whole events the client shall see."""
@@ -130,7 +135,7 @@ class EventRelay:
         for event in split_events(events):
             if tells_error(event):
                 if self._can_go_on:
-                    return ApiError(Code.MODEL, "the model server failed in the middle of its answer", 500)
+                    return ApiError(Code.MODEL, "the model server failed in the middle of its answer", _BAD_GATEWAY)
                 self._told_error = True
                 self._stop_following()
             if not (self._told_error and data_of(event) == b"[DONE]") and (seen := self._seen(event)):
