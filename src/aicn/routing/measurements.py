@@ -18,7 +18,8 @@ _TRUST: Final = 0.15
 """Weight of one that is better."""
 
 _COMMON: Final = 0.05
-"""Weight of each value in what all instances of a model have in common."""
+"""Weight of each value in what all instances of a model have in common; the first ones weigh more, since before them
+there is only a guess."""
 
 _KeyT = TypeVar("_KeyT", Instance, Node)
 
@@ -37,6 +38,27 @@ class Measured:
     """When it was measured last."""
 
 
+@dataclass(slots=True)
+class _Common:
+    """What all instances of a model have in common; times in seconds."""
+
+    first_s: float = defaults.FIRST_CONTENT_GUESS_S
+    token_s: float = defaults.TOKEN_GUESS_S
+    firsts: int = 0
+    """Values in `first_s`."""
+    tokens: int = 0
+    """Values in `token_s`."""
+
+    def take(self, first_s: float | None, token_s: float | None) -> None:
+        """Take in one answer; None: could not be measured."""
+        if first_s is not None:
+            self.firsts += 1
+            self.first_s += max(_COMMON, 1 / self.firsts) * (first_s - self.first_s)
+        if token_s is not None:
+            self.tokens += 1
+            self.token_s += max(_COMMON, 1 / self.tokens) * (token_s - self.token_s)
+
+
 class Measurements:
     """Averages by instance, the least recently measured forgotten when there are too many."""
 
@@ -45,7 +67,7 @@ class Measurements:
         self._max = max_instances
         self._instances: OrderedDict[Instance, Measured] = OrderedDict()
         self._nodes: OrderedDict[Node, Measured] = OrderedDict()
-        self._models: OrderedDict[tuple[ProjectName, ModelName], Measured] = OrderedDict()
+        self._models: OrderedDict[tuple[ProjectName, ModelName], _Common] = OrderedDict()
 
     def __len__(self) -> int:
         """Return how many instances are remembered."""
@@ -86,11 +108,7 @@ class Measurements:
 
     def answered(self, instance: Instance, first_s: float | None, token_s: float | None, now_s: float) -> None:
         """Take in a request that went well; None: could not be measured."""
-        common = self._model(instance)
-        if first_s is not None:
-            common.first_s += _COMMON * (first_s - common.first_s)
-        if token_s is not None:
-            common.token_s += _COMMON * (token_s - common.token_s)
+        self._model(instance).take(first_s, token_s)
         for known in self._entries(instance, now_s):
             if first_s is not None:
                 known.first_s = _moved(known.first_s, first_s)
@@ -122,11 +140,11 @@ class Measurements:
             table.popitem(last=False)
         return known
 
-    def _model(self, instance: Instance) -> Measured:
+    def _model(self, instance: Instance) -> _Common:
         name = (instance[1], instance[2])
         common = self._models.get(name)
         if common is None:
-            common = self._models[name] = Measured(defaults.FIRST_CONTENT_GUESS_S, defaults.TOKEN_GUESS_S)
+            common = self._models[name] = _Common()
             if len(self._models) > self._max:
                 self._models.popitem(last=False)
         return common

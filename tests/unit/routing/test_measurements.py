@@ -29,6 +29,16 @@ def test_what_is_new_counts_as_somewhat_better_than_the_rest() -> None:
     assert other.first_s == defaults.FIRST_CONTENT_GUESS_S * defaults.NEWCOMER_BONUS
 
 
+def test_a_guess_counts_no_more_when_something_was_measured() -> None:
+    made = measured("a", 1, 0.02, 0.001)
+    new = made.of(instance("b"), 0.0)
+    assert new.first_s == pytest.approx(0.02 * defaults.NEWCOMER_BONUS)
+    assert new.token_s == pytest.approx(0.001 * defaults.NEWCOMER_BONUS)
+    made.answered(instance("a"), 0.04, None, 0.0)
+    assert made.of(instance("b"), 0.0).first_s == pytest.approx(0.03 * defaults.NEWCOMER_BONUS)
+    assert made.of(instance("b"), 0.0).token_s == new.token_s
+
+
 def test_a_new_instance_at_a_node_that_is_known_is_expected_to_be_as_fast_as_its_neighbours() -> None:
     made = measured("fast", 50, 0.1, 0.01)
     for number in range(3):

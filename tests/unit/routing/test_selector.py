@@ -215,6 +215,7 @@ def test_who_refuses_all_the_time_is_passed_over_for_longer() -> None:
     network.report("a", BUSY)
     network.clock.advance(defaults.BREAKER_BUSY_MAX_S / 2)
     assert set(network.chosen()) == {"b"}
+    network.report("b", GOOD)
     network.report("a", GOOD)
     network.report("a", BUSY)
     network.clock.advance(defaults.BREAKER_BUSY_S)

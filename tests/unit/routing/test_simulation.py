@@ -189,6 +189,16 @@ def test_a_new_one_gets_work_at_once() -> None:
     assert simulation.workers[PeerId("new")].asked >= 4
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_new_one_gets_work_at_once_where_there_is_little(seed: int) -> None:
+    simulation = Simulation(_workers(1), seed=seed)
+    simulation.run(50.0, 0.1)
+    simulation.workers[PeerId("new")] = Worker(PeerId("new"))
+    before = simulation.workers[PeerId("w0")].asked
+    simulation.run(250.0, 0.1)
+    assert simulation.workers[PeerId("new")].asked >= 0.3 * (simulation.workers[PeerId("w0")].asked - before)
+
+
 def test_one_that_breaks_is_left_and_comes_back() -> None:
     simulation = Simulation(_workers(4))
     simulation.run(20.0, 5.0)
