@@ -79,6 +79,22 @@ async def test_models_of_a_key(gateway: KeyedGateway) -> None:
     assert (await gateway.ask(secret, path="/v1/models/m", method="GET"))[0] == 200
     status, _, body = await gateway.ask(secret, path="/v1/models/other", method="GET")
     assert (status, body["error"]["code"]) == (403, "model_not_allowed")
+    # The operator's surface tells such a key no more, and lets it ask no more, by whatever way.
+    for path, told in (("list?", ["P"]), ("models?project=P", ["m"]), ("models?project=Q", [])):
+        _, _, body = await gateway.ask(secret, path=f"/api/v0/ai/projects/{path}", method="GET")
+        assert body["data"] == told
+    peers = "/api/v0/ai/projects/peers"
+    assert (await gateway.ask(secret, path=f"{peers}?project=P&model=m", method="GET"))[0] == 200
+    assert (await gateway.ask(secret, path=f"{peers}?project=Q&model=other", method="GET"))[0] == 403
+    asked = {"project": "Q", "model": "other", "node_id": gateway.worker.peer}
+    for path in ("chat/completion", "chat/completion/proxy"):
+        assert (await gateway.ask(secret, path=f"/api/v0/{path}", **asked))[0] == 403
+    assert (await gateway.ask(secret, model="Q/other"))[0] == 403
+    assert (await gateway.ask(secret, path="/v1/responses", model="Q/other", input="hi"))[0] == 403
+    assert len(gateway.server.seen) == 1
+    _, unlimited = await gateway.add("--name", "Bob")
+    _, _, body = await gateway.ask(unlimited, path="/api/v0/ai/projects/list", method="GET")
+    assert body["data"] == ["P", "Q"]
 
 
 async def test_requests_beyond_the_limit_are_refused_with_the_time_to_come_again(

@@ -40,6 +40,11 @@ class Principal:
         """What it may use."""
         return NO_LIMITS if self.key is None else self.key.limits
 
+    @property
+    def asks_all(self) -> bool:
+        """Whether it may ask every model."""
+        return self.key is None or not self.key.models
+
     def allows(self, project: str, model: str) -> bool:
         """Return whether it may ask that model."""
         return self.key is None or self.key.allows(project, model)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import msgspec
 
+from aicn import defaults
 from aicn.api.caller import Caller
 from aicn.api.endpoint import number, query, read_json, required
 from aicn.api.errors import parameter
+from aicn.api.principal import principal_of
 from aicn.ids import InstanceId, ModelName, ProjectName
 from aicn.peers import Directory
 from aicn.registry import Model, ModelRegistry
@@ -47,19 +50,29 @@ class ProjectRoutes:
         self._candidates = candidates
 
     async def projects(self, caller: Caller) -> Any:
-        """GET ai/projects/list."""
-        return {"data": self._directory.projects(number(query(caller)))}
+        """GET ai/projects/list: those with a model that the caller may ask."""
+        may, wanted = principal_of(caller.scope), number(query(caller))
+        if may.asks_all:
+            return {"data": self._directory.projects(wanted)}
+        found = (
+            project
+            for project in self._directory.projects(defaults.LIST_MAX_NUMBER)
+            if any(may.allows(project, model) for model in self._directory.models(project, defaults.LIST_MAX_NUMBER))
+        )
+        return {"data": tuple(islice(found, wanted))}
 
     async def models(self, caller: Caller) -> Any:
-        """GET ai/projects/models."""
-        params = query(caller)
-        project = required(params, "project")
-        return {"data": self._directory.models(ProjectName(project), number(params))}
+        """GET ai/projects/models: those that the caller may ask."""
+        params, may = query(caller), principal_of(caller.scope)
+        project, wanted = ProjectName(required(params, "project")), number(params)
+        names = self._directory.models(project, wanted if may.asks_all else defaults.LIST_MAX_NUMBER)
+        return {"data": tuple(islice((name for name in names if may.allows(project, name)), wanted))}
 
     async def peers(self, caller: Caller) -> Any:
         """GET ai/projects/peers, best first: connected, fewer in flight, nearer."""
         params = query(caller)
         project, model = required(params, "project"), required(params, "model")
+        principal_of(caller.scope).require(project, model)
         found = self._candidates.find(ProjectName(project), ModelName(model))
         ranked = sorted(found, key=lambda peer: (not peer.connected, peer.in_flight, peer.rtt_us or 0))
         return {"data": [_peer(candidate) for candidate in ranked[: number(params)]]}

@@ -70,7 +70,8 @@ class ApiKey(NamedTuple):
     def allows(self, project: str, model: str) -> bool:
         """Return whether it may ask that model."""
         name = f"{project}/{model}"
-        return not self.models or any(fnmatchcase(name, pattern) for pattern in self.models)
+        # A bracket stands for itself, as the command line says; elsewhere it would begin a set of characters.
+        return not self.models or any(fnmatchcase(name, pattern.replace("[", "[[]")) for pattern in self.models)
 
 
 def hash_of(secret: str) -> bytes:

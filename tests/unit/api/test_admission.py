@@ -50,6 +50,8 @@ async def test_who_has_no_limits_is_let_in_and_told_nothing() -> None:
         (("P/*",), "any/thing", True),
         (("Q/*", "P/m?"), "m1", True),
         (("p/m",), "m", False),
+        (("P/m[12]",), "m[12]", True),
+        (("P/m[12]",), "m1", False),
     ],
 )
 async def test_models_of_a_key(patterns: tuple[str, ...], model: str, *, allowed: bool) -> None:
