@@ -11,13 +11,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 
-def write_certificate(folder: Path, name: str, *, issued: bool = False) -> tuple[Path, Path]:
+def write_certificate(
+    folder: Path, name: str, *, issued: bool = False, valid: timedelta = timedelta(days=1)
+) -> tuple[Path, Path]:
     """Write a certificate of 127.0.0.1 for `name` and its key, in place of what is there; return both paths.
 
     Args:
         folder: where to.
         name: of the node.
         issued: whether an authority that is nowhere to be found has signed it, else it signs itself.
+        valid: for how long from now on; less than zero: it has been over for so long.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     signer = ec.generate_private_key(ec.SECP256R1()) if issued else key
@@ -30,8 +33,8 @@ def write_certificate(folder: Path, name: str, *, issued: bool = False) -> tuple
         .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=9))
+        .not_valid_after(now + valid)
         .add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName(name)]),
             critical=False,

@@ -22,6 +22,7 @@ from aicn.multiaddr import parse, peer_of
 _LOG_LEVELS: Final = ("debug", "info", "warn", "error", "panic", "fatal")
 _LOG_OUTPUTS: Final = ("stdout", "stderr", "file")
 _PROTOCOL_PREFIX: Final = re.compile(r"/[!-~]*[!-.0-~]")
+_ALL_ADDRESSES: Final = frozenset({"", "0.0.0.0", "[::]"})  # noqa: S104 - looked for, not listened on
 _TOPIC_MAX_CHARS: Final = 256
 """Longest topic: it travels in every gossip message."""
 
@@ -56,6 +57,15 @@ def validate(config: Config) -> None:
                 path = f"AIProjects[{index}].Models[{position}].MaxConcurrent"
                 raise wrong(path, model.max_concurrent, f"use a number up to {defaults.LIMIT_MOST}, 0 for no limit")
     check_own(config.aicn)
+    _check_listeners(config.api.addr, config.aicn.api.inference_addr)
+
+
+def _check_listeners(addr: str, inference_addr: str) -> None:
+    """Tell two listeners apart before the second finds its port taken, by this very node."""
+    (host, _, port), (other_host, _, other_port) = addr.rpartition(":"), inference_addr.rpartition(":")
+    # 0: whichever port is free.
+    if port == other_port != "0" and (host == other_host or {host, other_host} & _ALL_ADDRESSES):
+        raise wrong("AICN.API.InferenceAddr", inference_addr, f"use another port than API.Addr, {addr}")
 
 
 def _check_bootstrap(path: str, addr: str) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,26 @@ def test_a_renewal_that_is_half_done_changes_nothing(tmp_path: Path, caplog: pyt
     assert b"b.example" in served(files.context)
 
 
-@pytest.mark.parametrize("broken", ["no certificate", "no key", "another key", "no PEM", "a password"])
+def test_one_that_is_over_takes_no_other_ones_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = TlsFiles(*write_certificate(tmp_path, "a.example"))
+    assert not caplog.messages
+    write_certificate(tmp_path, "b.example", valid=timedelta(days=-2))
+    assert not files.look()
+    assert "the certificate is not renewed: AICN.API.TLSCertificate" in caplog.text
+    assert "node.pem ended on 20" in caplog.text
+    assert b"a.example" in served(files.context)
+
+
+def test_one_that_ends_while_it_is_served_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = TlsFiles(*write_certificate(tmp_path, "a.example", valid=timedelta(days=-2)))
+    assert not files.look()
+    (told,) = caplog.messages
+    assert told.endswith("; clients refuse it, renew it")
+    write_certificate(tmp_path, "b.example")
+    assert files.look()
+
+
+@pytest.mark.parametrize("broken", ["no certificate", "no key", "another key", "no PEM", "half of one", "a password"])
 def test_what_cannot_be_used_is_refused_at_the_start(tmp_path: Path, broken: str) -> None:
     certificate, key = write_certificate(tmp_path, "a.example")
     match broken:
@@ -74,10 +94,15 @@ def test_what_cannot_be_used_is_refused_at_the_start(tmp_path: Path, broken: str
             certificate.write_bytes(former)
         case "no PEM":
             certificate.write_bytes(b"hello")
+        case "half of one":
+            key.write_bytes(key.read_bytes()[:100])
         case _:
             key.write_bytes(
                 b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIGjME4GCSqGSIb3DQEFDTBBMCkGCSqGSIb3DQEFDDAcBAg=\n"
                 b"-----END ENCRYPTED PRIVATE KEY-----\n"
             )
-    with pytest.raises(ConfigError, match=r"TLSCertificate .*node\.pem and TLSKey .*node\.key cannot be used \(.+\)"):
+    with pytest.raises(
+        ConfigError, match=r"TLSCertificate .*node\.pem and TLSKey .*node\.key cannot be used \(.+\)"
+    ) as refused:
         TlsFiles(certificate, key)
+    assert "_ssl.c" not in str(refused.value)
