@@ -26,6 +26,8 @@ class Endpoint(StrEnum):
     SPEECH = "audio/speech"
     MESSAGES = "messages"
     """Anthropic's."""
+    COUNT_TOKENS = "messages/count_tokens"
+    """Anthropic's: how many tokens a message would be. Nothing is written, and none is used."""
 
     @property
     def kind(self) -> ModelKind:
@@ -56,6 +58,7 @@ _OPERATIONS: Final = {
     Endpoint.TRANSLATION: "translation",
     Endpoint.SPEECH: "speech",
     Endpoint.MESSAGES: "messages",
+    Endpoint.COUNT_TOKENS: "count_tokens",
 }
 
 ENDPOINT_OF_KIND: Final = {

@@ -369,6 +369,10 @@ ROUTES: Rows = {
         "sdk/test_python_anthropic.py::test_coroutines_get_what_the_model_server_says",
         "sdk/test_python_errors.py::test_what_the_model_server_says_has_anthropics_class",
     ),
+    "POST /v1/messages/count_tokens": (
+        "sdk/test_python_anthropic.py::test_the_tokens_of_a_message_are_counted",
+        _DESCRIBED,
+    ),
     "POST /v1/embeddings": (_ASKED, _DESCRIBED),
     "POST /v1/images/generations": (_ASKED, _DESCRIBED),
     "POST /v1/images/edits": (_ASKED, "sdk/test_python_uploads.py::test_an_image_before_the_model"),

@@ -180,7 +180,7 @@ async def test_forms_are_asked_by_the_servers_name(
 # --- what goes nowhere --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/completions", "/v1/messages"])
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/completions", "/v1/messages", "/v1/messages/count_tokens"])
 async def test_a_model_whose_url_is_like_no_other_has_no_other_endpoints(setup: Setup, path: str) -> None:
     seen = await setup.chat("odd")
     assert seen.path == "/generate"
@@ -251,7 +251,7 @@ async def test_a_refusal_is_in_the_form_of_its_api(
         ("GET", "/v1/chat/completions", 405, is_openai),
         ("GET", "/v1/messages", 405, is_anthropic),
         ("POST", "/v1/nothing", 404, is_openai),
-        ("POST", "/v1/messages/count_tokens", 404, is_anthropic),
+        ("POST", "/v1/messages/batches", 404, is_anthropic),
         ("DELETE", "/v1/models/m", 405, is_openai),
         ("GET", "/v1/models/nobody/has-it", 404, is_openai),
         ("POST", "/v1/images/edits", 415, is_openai),

@@ -6,6 +6,7 @@ import asyncio
 import base64
 from typing import Any
 
+import anthropic
 import pytest
 from anthropic.types import MessageParam
 
@@ -82,6 +83,25 @@ async def test_a_chat_of_the_sdks_helper(clients: Clients) -> None:
     assert "".join(words) == "You said: Grüße, 世界 🌍"
     assert whole.stop_reason == "end_turn"
     assert whole.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize("name", ["words", "words of the system", "pictures", "tools", "a tool's answer"])
+async def test_the_tokens_of_a_message_are_counted(
+    gateway: Gateway, clients: Clients, direct: Clients, name: str
+) -> None:
+    ask: dict[str, Any] = {"messages": HELLO, **ASKS[name]}
+    wanted = await asked(direct.async_anthropic, "messages.count_tokens", model=TALKER, **ask)
+    counted = await asked(clients.async_anthropic, "messages.count_tokens", model=f"{PROJECT}/{TALKER}", **ask)
+    assert counted == wanted
+    assert counted["input_tokens"] > 0
+    first, second = gateway.seen()
+    assert (second.path, second.json()) == (first.path, first.json())
+
+
+async def test_who_counts_is_refused_in_the_words_of_the_sdk(clients: Clients) -> None:
+    with pytest.raises(anthropic.NotFoundError) as refused:
+        await clients.async_anthropic.messages.count_tokens(model="nobody/has-it", messages=HELLO)
+    assert refused.value.type == "not_found_error"
 
 
 async def test_a_name_with_its_project(gateway: Gateway, clients: Clients) -> None:

@@ -20,6 +20,7 @@ from aicn.api.principal import principal_of
 from aicn.api.relay import relay
 from aicn.api.streaming import StreamedRequest, StreamSettings
 from aicn.api.surface import Surface
+from aicn.endpoints import Endpoint
 from aicn.errors import AicnError
 from aicn.ids import InstanceId, PeerId
 from aicn.routing import Answer, Ask, Router
@@ -193,8 +194,8 @@ def _outcome_of(error: ApiError) -> Outcome:
 
 
 def _size(ask: Ask) -> int:
-    """Return the size of what is asked, in bytes, as far as it is made of words: a form is mostly files."""
-    return len(ask.body) if isinstance(ask.body, bytes) else 0
+    """Return the size of what a model is to read, in bytes, as far as it is made of words: a form is mostly files."""
+    return len(ask.body) if isinstance(ask.body, bytes) and ask.endpoint is not Endpoint.COUNT_TOKENS else 0
 
 
 def _times(queued_s: float, first_token_s: float) -> tuple[tuple[bytes, bytes], ...]:

@@ -14,6 +14,7 @@ _ANSWERS: Final[dict[str, Callable[[Request], Answer]]] = {
     "responses": responses.answer,
     "embeddings": embeddings.answer,
     "messages": messages.answer,
+    "messages/count_tokens": messages.counted,
     "audio/speech": audio.speech,
     "audio/transcriptions": audio.transcription,
     "audio/translations": audio.translation,

@@ -25,6 +25,11 @@ def answer(request: Request) -> Answer:
     return whole(_message(asked, blocks, used, reason))
 
 
+def counted(request: Request) -> Answer:
+    """Answer how many tokens a message would be."""
+    return whole({"input_tokens": prompt_tokens(request.json().get("messages") or [])})
+
+
 def _blocks(asked: dict[str, Any], text: str) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     if (asked.get("thinking") or {}).get("type") == "enabled":

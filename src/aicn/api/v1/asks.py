@@ -27,7 +27,11 @@ _PASSED_PREFIXES: Final = (b"anthropic-", b"openai-beta")
 _SESSION_HEADER: Final = b"x-aicn-session"
 _PROJECT_HEADER: Final = b"openai-project"
 
-_SURFACES: Final[dict[Endpoint, Surface]] = {Endpoint.RESPONSES: RESPONSES, Endpoint.MESSAGES: ANTHROPIC}
+_SURFACES: Final[dict[Endpoint, Surface]] = {
+    Endpoint.RESPONSES: RESPONSES,
+    Endpoint.MESSAGES: ANTHROPIC,
+    Endpoint.COUNT_TOKENS: ANTHROPIC,
+}
 
 
 def surface_of_endpoint(endpoint: Endpoint) -> Surface:

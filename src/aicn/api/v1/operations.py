@@ -26,7 +26,11 @@ _ASKED: Final = (
     Failure(404, "endpoint_unsupported", "the model, or its server, has no such endpoint"),
     Failure(408, "request_timeout", "the body did not arrive in time"),
     Failure(413, "request_too_large", "the body is too large"),
-    Failure(415, "unsupported_media_type", "the body is no JSON, or no form with files where one is wanted"),
+    Failure(
+        415,
+        "unsupported_media_type",
+        "the body is compressed, or no JSON, or no form where one is wanted",
+    ),
     Failure(429, "rate_limit_exceeded", "the key has used up what it may for now; Retry-After tells when to come back"),
     Failure(429, "insufficient_quota", "the key has used up its budget"),
     Failure(500, "internal_error", "anything that is not foreseen; the message says what"),
@@ -103,6 +107,15 @@ V1_OPERATIONS: Final = (
         schemas.MessagesRequest,
         example={"model": "llama", "max_tokens": 100, "messages": _HELLO},
         answers=(JSON, EVENTS),
+        words=Words.ANTHROPIC,
+    ),
+    _ask(
+        "messages/count_tokens",
+        "Count the tokens of a message",
+        "The body passes as it is, but for the bytes of `model`, to model servers that offer this. It is a request of "
+        "its key and costs no tokens. Failures are Anthropic's error objects.",
+        schemas.CountTokensRequest,
+        example={"model": "llama", "messages": _HELLO},
         words=Words.ANTHROPIC,
     ),
     _ask(

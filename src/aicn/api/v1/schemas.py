@@ -95,6 +95,15 @@ class MessagesRequest(msgspec.Struct):
     stream: Streamed = UNSET
 
 
+class CountTokensRequest(msgspec.Struct):
+    """Anthropic's. All other fields are the model server's and are passed on, known or not."""
+
+    model: ModelId
+    messages: Annotated[list[ChatMessage], Meta(description="The conversation so far.")] = []
+    system: Theirs = UNSET
+    tools: Theirs = UNSET
+
+
 class ImageEditRequest(msgspec.Struct):
     """A form. Every part is passed on as it is, in its order; which ones are needed is the model server's to say."""
 
