@@ -19,6 +19,7 @@ from aicn.errors import (
     AicnError,
     AttemptsExhausted,
     CorePanicked,
+    EndpointUnsupported,
     HostClosed,
     NetworkError,
     NetworkTimeout,
@@ -166,7 +167,7 @@ class Attempts:
 
         Raises:
             NoCandidate: nobody serves the model.
-            WrongKind, EndpointUnsupported: whoever serves the model says that it does something else.
+            WrongKind, EndpointUnsupported: whoever serves the model says that it does something else, or is known to.
             AttemptsExhausted: every peer that was tried failed, with the last reason.
         """
         answer = await self._first_good()
@@ -189,7 +190,7 @@ class Attempts:
     async def _first_good(self) -> Answer:
         candidate = self._choose()
         if candidate is None:
-            raise NoCandidate(f"no reachable node serves model {self._ask.model!r} of project {self._ask.project!r}")
+            raise self._nobody()
         # Only now: names that nobody serves must neither take room nor save up.
         self._budget.request()
         while True:
@@ -320,6 +321,15 @@ class Attempts:
         if isinstance(reason, SAID_OF_THE_MODEL):
             raise reason
         raise self._exhausted(reason) from reason
+
+    def _nobody(self) -> AicnError:
+        """Return why nobody could be asked."""
+        model = f"model {self._ask.model!r} of project {self._ask.project!r}"
+        if self._ways.selector.spoken_nowhere(self._wanted):
+            return EndpointUnsupported(
+                f"no node that serves {model} can be asked for {self._ask.endpoint}; all of them are of old releases"
+            )
+        return NoCandidate(f"no reachable node serves {model}")
 
     def _exhausted(self, reason: AicnError | None) -> AttemptsExhausted:
         return AttemptsExhausted(

@@ -122,7 +122,7 @@ def _fields(event: bytes) -> tuple[bytes, bytes]:
 def _judged(endpoint: Endpoint, name: bytes, data: bytes) -> Found:
     try:
         said = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # [DONE], or what only the client can make something of.
         return Found.FAILURE if name == b"error" else Found.CONTENT
     if not isinstance(said, dict):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Container
 from enum import Enum, auto
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from aicn import defaults
@@ -146,6 +147,17 @@ class Selector:
         if wanted.session:
             self._sessions.set((wanted.project, wanted.model, wanted.session), instance, now_s)
         return self._candidate(pool, instance)
+
+    def spoken_nowhere(self, wanted: Wanted) -> bool:
+        """Return whether the model is served, and only by nodes that are known not to speak what is wanted.
+
+        To be asked when nobody was found: it looks at the first of them, one after the other.
+        """
+        pool = self._pools.of(wanted.project, wanted.model, wanted.kind, self._clock.monotonic())
+        if pool is None or wanted.protocol is None:
+            return False
+        places = islice(chain(pool.connected, pool.others), defaults.CHOOSE_SCAN)
+        return all(peer != self._own_id and self._speaks(peer, wanted.protocol) is False for peer, _ in places)
 
     def report(self, instance: Instance, sample: Sample) -> None:
         """Learn how an attempt at `instance` went. One that the client gave up need not be reported."""

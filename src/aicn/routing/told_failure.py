@@ -53,7 +53,7 @@ def told_status(body: bytes) -> int | None:
         return None
     try:
         said = _whole.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return as_answer(body)[0] if said.error or is_failure_code(said.code) else None
 
@@ -67,7 +67,9 @@ def as_answer(data: bytes) -> tuple[int, bytes]:
     """Return status and JSON body of the answer that an event with `data` stands for."""
     try:
         said = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        said = data.decode(errors="replace")
+    if not isinstance(said, dict | str):
         said = data.decode(errors="replace")
     fields: dict[str, Any] = said if isinstance(said, dict) else {"error": said}
     response = fields.get("response")

@@ -141,6 +141,11 @@ def test_last_event_needs_no_empty_line(event: bytes, expected: Found) -> None:
     assert first.finish() is expected
 
 
+def test_nesting_without_end_is_passed_on() -> None:
+    depth = 10_000
+    assert FirstContent(Endpoint.CHAT).feed(b"data: " + b"[" * depth + b"]" * depth + b"\n\n") is Found.CONTENT
+
+
 def test_preamble_without_end_is_passed_on() -> None:
     first = FirstContent(CHAT)
     held_bytes = 0

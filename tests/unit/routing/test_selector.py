@@ -293,6 +293,27 @@ def test_who_does_not_speak_the_protocol_is_not_asked() -> None:
     assert set(network.chosen(wanted=WANTED._replace(protocol="/a"))) == {"old", "new", "unknown"}
 
 
+@pytest.mark.parametrize(
+    ("spoken", "nowhere"),
+    [
+        pytest.param({"a": {"/a"}, "b": set()}, True, id="all are known not to"),
+        pytest.param({"a": {"/a"}, "b": {"/b"}}, False, id="one does"),
+        pytest.param({"a": {"/a"}}, False, id="one has not said"),
+    ],
+)
+def test_what_no_node_speaks_is_told_from_what_nobody_serves(spoken: dict[str, set[str]], *, nowhere: bool) -> None:
+    network = Network("a")
+    network.add("b", connected=False)
+    network.spoken = {PeerId(peer): protocols for peer, protocols in spoken.items()}
+    wanted = WANTED._replace(protocol="/b")
+    assert network.selector.spoken_nowhere(wanted) is nowhere
+    assert (network.choose(wanted=wanted) is None) is nowhere
+    assert not network.selector.spoken_nowhere(WANTED)
+    assert not network.selector.spoken_nowhere(wanted._replace(model=ModelName("unknown")))
+    network.add(OWN)
+    assert not network.selector.spoken_nowhere(wanted), "this node can ask itself for whatever it serves"
+
+
 def test_a_node_of_the_reference_gets_no_more_than_it_takes() -> None:
     network = Network("old")
     network.spoken = {PeerId("old"): {defaults.CHAT_PROXY_PROTOCOL}}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aicn.routing.told_failure import as_answer
+from aicn.routing.told_failure import as_answer, told_status
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,14 @@ def test_every_other_shape_becomes_an_error_object(data: bytes, status: int, mes
     answered, body = as_answer(data)
     assert answered == status
     assert json.loads(body)["error"]["message"] == message
+
+
+@pytest.mark.parametrize("depth", [10, *range(900, 1_000), 100_000])
+@pytest.mark.parametrize(
+    "around", [b"%b", b'{"error":%b}', b'{"code":5,"message":%b}', b'{"response":{"error":{"a":%b}}}']
+)
+def test_nesting_without_end_breaks_nothing(around: bytes, depth: int) -> None:
+    said = around % (b"[" * depth + b"]" * depth)
+    status, body = as_answer(said)
+    assert (status, body.startswith(b"{")) == (502, True)
+    assert told_status(said) in {None, 502}
