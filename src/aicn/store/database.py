@@ -151,8 +151,17 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def is_corrupt(error: sqlite3.Error) -> bool:
     """Tell whether `error` says that the file is damaged, rather than busy, missing or on a full disk."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & _PRIMARY_CODE in _CORRUPT_CODES
+    return _code(error) in _CORRUPT_CODES
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether `error` says that another process was writing all the time."""
+    return _code(error) == sqlite3.SQLITE_BUSY
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary code, 0 where Python itself found the error."""
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
 
 
 def schema_version(connection: sqlite3.Connection) -> int:

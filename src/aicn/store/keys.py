@@ -18,7 +18,7 @@ from urllib.parse import quote
 from aicn import defaults
 from aicn.errors import StoreError, UsageError
 from aicn.filelock import FileLock
-from aicn.store.database import FILE_NAME, SCHEMA, is_compatible, open_database, schema_version, transaction
+from aicn.store.database import FILE_NAME, SCHEMA, is_busy, is_compatible, open_database, schema_version, transaction
 from aicn.store.kv import LOCK_NAME
 
 SECRET_PREFIX: Final = "sk-aicn-"  # noqa: S105 - what every secret begins with, and no secret
@@ -242,4 +242,5 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _failure(error: sqlite3.Error) -> StoreError:
-    return StoreError(f"the keys cannot be read or written ({error}); check the rights and the space of the disk")
+    advice = "try again in a moment" if is_busy(error) else "check the rights and the space of the disk"
+    return StoreError(f"the keys cannot be read or written ({error}); {advice}")

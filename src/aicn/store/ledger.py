@@ -122,6 +122,7 @@ class Ledger:
                 if not failing:
                     _log.warning("the ledger cannot be written, and is kept in memory: %s", error)
                 failing = True
+                self._some.set()
             else:
                 failing = False
             if stopping:

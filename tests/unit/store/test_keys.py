@@ -69,6 +69,17 @@ async def test_keys_are_changed_while_a_node_uses_the_datastore(tmp_path: Path) 
     await store.close()
 
 
+async def test_a_datastore_that_is_written_to_all_the_time_is_none_that_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aicn.store.keys._BUSY_TIMEOUT_S", 0.01)
+    store = await Store.open(tmp_path)
+    await store.read(lambda connection: connection.execute("BEGIN IMMEDIATE"))
+    with KeyFile(tmp_path) as file, pytest.raises(StoreError, match=r"\(database is locked\); try again in a moment"):
+        file.add("Ann", NOW_S)
+    await store.close()
+
+
 def test_there_is_no_datastore(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no datastore at"):
         KeyFile(tmp_path / "nowhere")

@@ -105,6 +105,25 @@ async def test_what_the_disk_does_not_take_is_kept(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_what_the_disk_did_not_take_is_tried_again_though_nobody_asks_for_more(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aicn.defaults.LEDGER_WRITE_DELAY_S", 0.01)
+    ledger = Ledger(store, ManualClock())
+    await store.run(lambda connection: connection.execute("ALTER TABLE ledger RENAME TO aside"))
+    ledger.add("key_1", "P", "m", "n", ONE)
+    task = asyncio.create_task(ledger.run())
+    async with asyncio.timeout(20.0):
+        while not caplog.messages:  # noqa: ASYNC110 - only the log tells
+            await asyncio.sleep(0.01)
+        await store.run(lambda connection: connection.execute("ALTER TABLE aside RENAME TO ledger"))
+        while not read_ledger(tmp_path / FILE_NAME):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert len(caplog.messages) == 1, "and once is enough to say so"
+    ledger.stop()
+    await task
+
+
 async def test_it_writes_by_itself_and_what_is_left_at_the_end(store: Store, tmp_path: Path) -> None:
     ledger = Ledger(store, ManualClock())
     task = asyncio.create_task(ledger.run())
