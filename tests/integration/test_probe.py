@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from aicn.backends import BackendClient, probe
 from aicn.errors import BackendBroken, BackendError, BackendRefused, BackendUnreachable
+from support.certificates import write_certificate
 from support.processes import free_ports
 
 
 @contextlib.asynccontextmanager
-async def answering(answer: bytes) -> AsyncIterator[tuple[str, list[str]]]:
+async def answering(answer: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, list[str]]]:
     """Yield the URL of a server that answers everything with `answer` and hangs up, and what it was asked."""
     asked: list[str] = []
 
@@ -27,10 +30,10 @@ async def answering(answer: bytes) -> AsyncIterator[tuple[str, list[str]]]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1")
+    server = await asyncio.start_server(serve, "127.0.0.1", ssl=tls)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}", asked
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}", asked
 
 
 @pytest.fixture
@@ -53,6 +56,18 @@ async def test_whoever_answers_is_there(client: BackendClient, status: int, path
     async with answering(b"HTTP/1.1 %d Said\r\ncontent-length: 0\r\n\r\n" % status) as (url, asked):
         await probe(client, url + path)
         assert asked == [f"GET {asked_for} HTTP/1.1"]
+
+
+async def test_a_server_behind_tls_is_asked_like_any_other(
+    client: BackendClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = write_certificate(tmp_path, "model-server")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    async with answering(b"HTTP/1.1 401 Said\r\ncontent-length: 0\r\n\r\n", tls) as (url, asked):
+        await probe(client, f"{url}/v1/chat/completions")
+        assert asked == ["GET /v1/models HTTP/1.1"]
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])

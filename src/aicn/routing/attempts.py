@@ -107,15 +107,22 @@ class Attempt:
         self._reservation: AbstractContextManager[None] | None = reservations.reserve(instance)
         self._reservation.__enter__()
 
-    async def run(self, asking: AbstractAsyncContextManager[Answer], timeout_s: float | None) -> None:
-        """Ask, and wait for the first content, for `timeout_s` since the attempt began.
+    async def run(
+        self, asking: AbstractAsyncContextManager[Answer], timeout_s: float | None, behind_head_s: float
+    ) -> None:
+        """Ask, and wait for the first content.
+
+        Args:
+            asking: sends the request.
+            timeout_s: since the attempt began; None: an upload has its own clock up to the head of the answer.
+            behind_head_s: since then, if there is no other limit.
 
         Raises:
             NetworkError, WireError: there is none.
         """
         answer = await asking.__aenter__()
         self._asking = asking
-        await answer.prefetch(None if timeout_s is None else self.began_s + timeout_s - time.monotonic())
+        await answer.prefetch(behind_head_s if timeout_s is None else self.began_s + timeout_s - time.monotonic())
         self.content_s = time.monotonic()
         self.waited_s = answer.waited_s
         self.answer = answer
@@ -271,7 +278,8 @@ class Attempts:
         open_stream = ways.open_stream if candidate.connected else ways.open_named
         try:
             limit_s = self._limit_s
-            await attempt.run(ask_peer(open_stream, candidate.peer, candidate.cid, self._ask, limit_s), limit_s)
+            asking = ask_peer(open_stream, candidate.peer, candidate.cid, self._ask, limit_s)
+            await attempt.run(asking, limit_s, ways.settings.total_timeout_s)
         except (NetworkError, WireError) as error:
             attempt.error = error
             left_s = self._left_s
@@ -300,7 +308,7 @@ class Attempts:
             self._tell(attempt, Sample(SampleOutcome.FAILED))
         elif status_of(answer) >= _FAILED_FROM:
             # To refuse is quick; it says nothing of how long an answer takes.
-            self._tell(attempt, Sample(SampleOutcome.GOOD))
+            self._tell(attempt, Sample(SampleOutcome.REFUSED))
         else:
             self._tell(attempt, _sample(attempt, answer))
 

@@ -33,7 +33,7 @@ class Measured:
     token_s: float
     """For each token after it."""
     failing: float = 0.0
-    """Share of recent requests that failed, 0 to 1."""
+    """Share of recent requests that failed or were refused, 0 to 1."""
     at_s: float = 0.0
     """When it was measured last."""
 
@@ -115,6 +115,15 @@ class Measurements:
             if token_s is not None:
                 known.token_s = _moved(known.token_s, token_s)
             known.failing *= 1 - _TRUST
+
+    def refused(self, instance: Instance, now_s: float) -> None:
+        """Take in a request that was refused.
+
+        One that is broken is so everywhere, and makes no difference between instances. But an instance that refuses all
+        of them is idle all the time, and would be asked more than any other.
+        """
+        for known in self._entries(instance, now_s):
+            known.failing += _TRUST * (1 - known.failing)
 
     def slow(self, instance: Instance, at_least_s: float, now_s: float) -> None:
         """Take in a request of which there was no content yet after so long."""

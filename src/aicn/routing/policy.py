@@ -17,7 +17,7 @@ class Facts(NamedTuple):
     token_s: float
     """Time for each token after it."""
     failing: float = 0.0
-    """Share of recent requests that failed, 0 to 1."""
+    """Share of recent requests that failed or were refused, 0 to 1."""
     relayed: bool = False
     """Whether a relay carries the stream."""
     rtt_us: int | None = None

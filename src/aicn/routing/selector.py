@@ -54,6 +54,8 @@ class SampleOutcome(Enum):
     """It could not be reached, broke off, was silent, or its server failed."""
     BUSY = auto()
     """It said that it had no room."""
+    REFUSED = auto()
+    """It did not want the request. That is the client's fault, or its own if it says so to everybody."""
     SLOW = auto()
     """It was given up for a faster one: to the first content it takes at least as long as is told."""
 
@@ -172,6 +174,9 @@ class Selector:
                 self._breakers.failed(instance, now_s, reachable=self._is_connected(instance[0]))
             case SampleOutcome.BUSY:
                 self._breakers.busy(instance, now_s)
+            case SampleOutcome.REFUSED:
+                self._breakers.good(instance)
+                self._measured.refused(instance, now_s)
             case SampleOutcome.SLOW:
                 self._measured.slow(instance, sample.first_content_s or 0.0, now_s)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
@@ -20,7 +21,7 @@ from aicn.errors import (
     TruncatedFrame,
 )
 from aicn.ids import ModelName
-from aicn.routing import RouteSettings
+from aicn.routing import RouteSettings, StreamedBody
 from support.scripted_peers import (
     ANY,
     DEADLINE_S,
@@ -197,6 +198,17 @@ async def test_time_to_the_first_content_is_bounded() -> None:
         await send(peers, settings=RouteSettings(total_timeout_s=SOON_S))
     assert isinstance(raised.value.__cause__, NetworkTimeout)
     assert peers.cut == [peers.asked[1]]
+
+
+async def test_time_from_the_head_to_the_first_content_of_an_answer_to_an_upload_is_bounded() -> None:
+    async def rest() -> AsyncGenerator[bytes]:
+        yield b"st"
+
+    peers = Peers((EVENTS, ROLE, HANG))
+    with pytest.raises(AttemptsExhausted, match="1 in all") as raised:
+        await send(peers, replace(ask(), body=StreamedBody(b"re", rest(), 4)), RouteSettings(total_timeout_s=SOON_S))
+    assert isinstance(raised.value.__cause__, NetworkTimeout)
+    assert peers.cut == peers.asked
 
 
 async def test_words_of_a_model_server_are_better_than_none_when_time_is_up() -> None:

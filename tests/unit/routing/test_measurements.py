@@ -76,6 +76,17 @@ def test_trust_is_lost_fast_and_won_slowly() -> None:
     assert 0.4 < made.of(instance("a"), 0.0).failing < failing
 
 
+def test_refusals_count_as_what_they_are_among_all_requests() -> None:
+    made = Measurements()
+    for _ in range(50):
+        made.refused(instance("never"), 0.0)
+        made.refused(instance("at times"), 0.0)
+        for _ in range(4):
+            made.answered(instance("at times"), 0.1, 0.01, 0.0)
+    assert made.of(instance("never"), 0.0).failing > 0.99
+    assert made.of(instance("at times"), 0.0).failing < 0.3
+
+
 def test_what_was_measured_long_ago_is_forgotten() -> None:
     made = measured("a", 1, 50.0, 5.0)
     made.failed(instance("a"), 0.0)

@@ -88,7 +88,7 @@ async def test_a_client_that_reads_slowly_does_not_make_an_instance_slow(
 async def test_quick_refusal_does_not_make_an_instance_fast() -> None:
     peers = Peers((whole(400, b"{}"),))
     await send(peers)
-    assert peers.samples == [Sample(SampleOutcome.GOOD)]
+    assert peers.samples == [Sample(SampleOutcome.REFUSED)]
 
 
 async def test_break_after_the_first_content_is_told_of_the_instance() -> None:

@@ -35,6 +35,8 @@ class Worker:
     broken_until_s: float = 0.0
     instances: int = 1
     """How many it tells of; they are all the same server."""
+    refuses: bool = False
+    """Whether it answers every request, at once, that it does not want it."""
     renames: bool = False
     """Whether it gives them new names with each heartbeat."""
     in_flight: int = 0
@@ -103,6 +105,9 @@ class Simulation:
         if now_s < worker.broken_until_s:
             self.failed += 1
             selector.report(instance, Sample(SampleOutcome.FAILED))
+            return
+        if worker.refuses:
+            selector.report(instance, Sample(SampleOutcome.REFUSED))
             return
         held = reservations.reserve(instance)
         held.__enter__()
@@ -179,6 +184,16 @@ def test_one_whose_instances_all_fail_is_left_however_many_they_are(instances: i
     simulation = Simulation(workers)
     simulation.run(120.0, 2.0)
     assert simulation.failed < 16, "three until a breaker opens, and some for each pause"
+
+
+@pytest.mark.parametrize("requests_per_s", [0.1, 1.0])
+def test_one_that_refuses_everything_is_asked_less_than_its_share(requests_per_s: float) -> None:
+    """It is idle all the time; its clients would be told that their requests are wrong."""
+    workers = _workers(2)
+    workers[0].refuses = True
+    simulation = Simulation(workers)
+    simulation.run(200 / requests_per_s, requests_per_s)
+    assert workers[0].asked < 0.25 * (workers[0].asked + workers[1].asked)
 
 
 def test_a_new_one_gets_work_at_once() -> None:
