@@ -22,6 +22,9 @@ class Witnessed:
     served: list[tuple[Any, ...]] = field(default_factory=list)
     first_bytes: int = 0
     answer: bytearray = field(default_factory=bytearray)
+    continuations: int = 0
+    used: tuple[int, int] = (0, 0)
+    """What it tells of the tokens before a continuation."""
     ends: list[tuple[Outcome, int | None]] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -46,6 +49,11 @@ class Witnessed:
         assert not self.ends
         assert self.first_bytes == 1
         self.answer += data
+
+    def continued(self) -> tuple[int, int]:
+        assert not self.ends
+        self.continuations += 1
+        return self.used
 
     def end(self, outcome: Outcome, status: int | None) -> None:
         self.ends.append((outcome, status))

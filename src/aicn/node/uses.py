@@ -72,6 +72,7 @@ class UseRecorder:
 class _Recorded:
     __slots__ = (
         "_attempts",
+        "_before",
         "_began_s",
         "_began_unix_s",
         "_body",
@@ -100,6 +101,8 @@ class _Recorded:
         self._bytes = 0
         self._events = 0
         self._tokens = TokenReader()
+        self._before: tuple[int, int] | None = None
+        """Tokens of question and answer at nodes that broke off, if others went on."""
         self._images = None if occasion.endpoint.kind is ModelKind.CHAT else ImageReader()
         self._first_s: float | None = None
         self._began_unix_s = recorder.clock.unix()
@@ -127,6 +130,12 @@ class _Recorded:
         if self._images is not None:
             self._images.feed(data)
 
+    def continued(self) -> tuple[int, int]:
+        self._before = self._with_before(*self._guessed_tokens())
+        self._tokens = TokenReader()
+        self._events = 0
+        return self._before
+
     def end(self, outcome: Outcome, status: int | None) -> None:
         ended_s = self._recorder.clock.monotonic()
         self._count(outcome, ended_s)
@@ -150,13 +159,27 @@ class _Recorded:
 
     def _spent_tokens(self, outcome: Outcome) -> tuple[int, int]:
         """Return the tokens of question and answer, guessed where the answer has begun and did not tell them."""
-        prompt, completion = self._tokens.prompt_tokens, self._tokens.completion_tokens
         read = self._first_s is not None and outcome in _READ
-        if not read or self._occasion.endpoint not in _WRITTEN:
-            return prompt or 0, completion or 0
+        if read and self._occasion.endpoint in _WRITTEN:
+            return self._with_before(*self._guessed_tokens())
+        return self._with_before(self._tokens.prompt_tokens or 0, self._tokens.completion_tokens or 0)
+
+    def _guessed_tokens(self) -> tuple[int, int]:
+        """Return the tokens of question and answer at the node that answers now, guessed where it did not tell."""
+        prompt, completion = self._tokens.prompt_tokens, self._tokens.completion_tokens
         if prompt is None:
             prompt = self._occasion.request_bytes // defaults.TOKEN_BYTES
         return prompt, self._events if completion is None else completion
+
+    def _with_before(self, prompt: int, completion: int) -> tuple[int, int]:
+        before = self._before or (0, 0)
+        return prompt + before[0], completion + before[1]
+
+    def _told_tokens(self) -> tuple[int | None, int | None]:
+        """Return the tokens that were told; of an answer in parts those of all, guessed where one did not tell."""
+        if self._before is None:
+            return self._tokens.prompt_tokens, self._tokens.completion_tokens
+        return self._with_before(*self._guessed_tokens())
 
     def _trace(self, traces: Traces, outcome: Outcome, entry: Entry) -> None:
         began_ns = int(self._began_unix_s * 1e9)
@@ -194,7 +217,7 @@ class _Recorded:
             counted.observe(metrics.QUEUE_TIME, (self._kind,), self._queued_s)
         if self._images is not None and self._images.images:
             counted.add(metrics.IMAGES, labels, self._images.images)
-        prompt, completion = self._tokens.prompt_tokens, self._tokens.completion_tokens
+        prompt, completion = self._told_tokens()
         if prompt:
             counted.add(metrics.TOKENS, (*labels, "input"), prompt)
         if completion:
@@ -207,6 +230,7 @@ class _Recorded:
     def _entry(self, outcome: Outcome, status: int | None, ended_s: float) -> Entry:
         first_s = self._first_s
         occasion = self._occasion
+        prompt, completion = self._told_tokens()
         return Entry(
             at_unix_ms=int(self._began_unix_s * 1_000),
             side=occasion.side.value,
@@ -221,8 +245,8 @@ class _Recorded:
             status=status,
             first_byte_ms=None if first_s is None else round((first_s - self._began_s) * 1_000, 3),
             total_ms=round((ended_s - self._began_s) * 1_000, 3),
-            prompt_tokens=self._tokens.prompt_tokens,
-            completion_tokens=self._tokens.completion_tokens,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
             images=None if self._images is None else self._images.images,
             answer_bytes=self._bytes,
             request_id=_name(occasion.request_id),

@@ -78,13 +78,14 @@ class Occasion(NamedTuple):
 class Spent(NamedTuple):
     """What a use on the input's side has cost.
 
+    Of an answer that other nodes went on with the tokens of all parts are summed up: each node has read the question.
     Tokens that nobody told, because the client left before the end or the model server does not count, are guessed
     from what passed: whoever leaves early has read all the same.
     """
 
     occasion: Occasion
     peer: str
-    """Who answered; empty if nobody did."""
+    """Who answered, or began to; empty if nobody did."""
     outcome: Outcome
     prompt_tokens: int
     completion_tokens: int
@@ -116,6 +117,14 @@ class Use(Protocol):
 
     def part(self, data: bytes) -> None:
         """Take a part of the answer, as it passes."""
+        ...
+
+    def continued(self) -> tuple[int, int]:
+        """Another node goes on with an answer that broke off: every `part` from now on is of that node's answer.
+
+        Return the tokens of question and answer so far, which count besides those to come; guessed where nobody told
+        them.
+        """
         ...
 
     def end(self, outcome: Outcome, status: int | None) -> None:
@@ -150,6 +159,9 @@ class _NoUse:
     def first_byte(self) -> None: ...
 
     def part(self, data: bytes) -> None: ...
+
+    def continued(self) -> tuple[int, int]:
+        return 0, 0
 
     def end(self, outcome: Outcome, status: int | None) -> None: ...
 

@@ -240,6 +240,35 @@ async def test_tokens_that_nobody_told_are_guessed_for_those_who_pay(
         assert entry.completion_tokens is None, "the history has only what was told"
 
 
+@pytest.mark.parametrize(
+    ("parts", "outcome", "tokens"),
+    [
+        ([[b"data: 1\n\n", b"data: 2\n\n"], [ANSWER]], Outcome.OK, (10 + 12, 2 + 11)),
+        ([[ANSWER], [b"data: 1\n\n"], [ANSWER]], Outcome.OK, (12 + 10 + 12, 11 + 1 + 11)),
+        ([[b"data: 1\n\n"], [b"data: 2\n\n"]], Outcome.CUT, (10 + 10, 1 + 1)),
+        ([[ANSWER], [b"data: 2\n\n"]], Outcome.CLIENT_GONE, (12 + 10, 11 + 1)),
+    ],
+    ids=["the last tells", "the first and the last tell", "nobody tells", "left in the second"],
+)
+async def test_of_an_answer_in_parts_each_counts(
+    recording: _Recording, parts: list[list[bytes]], outcome: Outcome, tokens: tuple[int, int]
+) -> None:
+    spent: list[Spent] = []
+    recording.recorder.spend = spent.append
+    use = recording.begin(request_bytes=40)
+    use.first_byte()
+    for at, part in enumerate(parts):
+        if at:
+            use.continued()
+        for data in part:
+            use.part(data)
+    use.end(outcome, 200)
+    assert (spent[0].prompt_tokens, spent[0].completion_tokens) == tokens
+    ((entry,), _) = await recording.kept()
+    assert (entry.prompt_tokens, entry.completion_tokens) == tokens
+    assert sum(recording.cells(metrics.TOKENS).values()) == sum(tokens)
+
+
 async def test_who_is_refused_by_the_model_server_has_spent_nothing(recording: _Recording) -> None:
     spent: list[Spent] = []
     recording.recorder.spend = spent.append

@@ -42,6 +42,9 @@ _NEVER: Final = frozenset(
 )
 """With these the rest would not fit: a grammar begins anew, a client that continues a message itself has its own."""
 
+_COUNT_MAX_DIGITS: Final = 15
+"""Of a number of tokens: larger ones are nobody's count."""
+
 _NOTHING: Final = (b"", b"null")
 
 
@@ -122,6 +125,7 @@ class Continuation:
         self._tokens = 0
         self._names: dict[str, msgspec.Raw] = {}
         self._repeated: _Repetition | None = None
+        self._used = (0, 0)
         self._possible = True
         self.count = 0
 
@@ -155,11 +159,15 @@ class Continuation:
             "continue_final_message": True,
         }
         for name in ("max_tokens", "max_completion_tokens"):
-            limit = bytes(fields.get(name, b""))
-            if limit.isdigit():
+            limit = _count(fields.get(name))
+            if limit is not None:
                 # An event carries at least one token.
-                fields[name] = max(1, int(limit) - self._tokens)
+                fields[name] = max(1, limit - self._tokens)
         return _encode(fields)
+
+    def used(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Learn what the parts so far have used, which is added to what the next one tells."""
+        self._used = (prompt_tokens, completion_tokens)
 
     def _take(self, event: bytes) -> bytes:
         try:
@@ -215,7 +223,16 @@ class Continuation:
             return b""
         fields |= {name: raw for name, raw in self._names.items() if name in fields}
         fields["choices"] = choices
+        usage = bytes(fields.get("usage", b""))
+        if usage.startswith(b"{"):
+            fields["usage"] = self._whole_usage(members_of(usage))
         return b"data: " + _encode(fields) + b"\n\n"
+
+    def _whole_usage(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Return the usage of all parts for the one of the last part; what else it tells stays."""
+        prompt, completion = self._used
+        more = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        return told | {name: own + more[name] for name in more if (own := _count(told.get(name))) is not None}
 
     def _fit(self, choice: dict[str, Any]) -> bool:
         """Make one choice fit; return whether it says anything."""
@@ -232,6 +249,12 @@ class Continuation:
             if self._repeated.over:
                 self._repeated = None
         return ends or any(delta.values())
+
+
+def _count(raw: msgspec.Raw | None) -> int | None:
+    """Return a member that is a whole number as somebody counts, None if it is something else or not there."""
+    text = b"" if raw is None else bytes(raw)
+    return int(text) if text.isdigit() and len(text) <= _COUNT_MAX_DIGITS else None
 
 
 class _Repetition:

@@ -166,6 +166,7 @@ class EventRelay:
                 following.give_up()
                 return failure
             self._events = EventStream(self._passage.ending)
+            following.used(*self._use.continued())
             await self._caller.send(b": broke off, continued by node %b\n\n" % answer.peer.encode())
             return await self._pass(answer)
 

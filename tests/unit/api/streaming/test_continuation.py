@@ -88,6 +88,37 @@ def test_the_second_stream_looks_like_the_first() -> None:
     assert chunks[2]["usage"] == usage
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (
+            {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, "details": {"x": [1.50]}},
+            {"prompt_tokens": 19, "completion_tokens": 5, "total_tokens": 24, "details": {"x": [1.50]}},
+        ),
+        ({"completion_tokens": 1}, {"completion_tokens": 5}),
+        ({"prompt_tokens": -1, "completion_tokens": None}, {"prompt_tokens": -1, "completion_tokens": None}),
+        (None, None),
+    ],
+)
+def test_the_usage_that_is_shown_is_that_of_all_parts(told: Any, shown: Any) -> None:
+    followed = _followed()
+    followed.feed(_event({"content": "a"}))
+    followed.next_body()
+    followed.used(10, 4)
+    assert _chunks(followed.feed(_event({"content": "b"}, usage=told)))[0]["usage"] == shown
+    assert _chunks(followed.feed(_event({}, finish="stop")))[0].get("usage") is None
+    assert _chunks(followed.feed(_event(usage=told)))[0]["usage"] == shown
+
+
+def test_a_usage_that_is_nobodys_count_stays_as_it_is() -> None:
+    followed = _followed()
+    followed.feed(_event({"content": "a"}))
+    followed.next_body()
+    followed.used(10, 4)
+    seen = followed.feed(b'data: {"choices":[],"usage":{"prompt_tokens":%b}}\n\n' % (b"9" * 5_000))
+    assert b"9" * 5_000 in seen
+
+
 @pytest.mark.parametrize("step", [1, 3, 10_000])
 def test_a_model_server_that_begins_anew_does_not_repeat_the_text(step: int) -> None:
     followed = _followed()

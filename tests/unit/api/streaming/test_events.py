@@ -206,7 +206,8 @@ def text(body: bytes) -> str:
 )
 async def test_broken_stream_goes_on_elsewhere(first: tuple[bytes, ...], *, dies: bool) -> None:
     others = Elsewhere(Written("two", [ROLE, *REST, ALONE, DONE]))
-    client, _, outcome = await passed(Written("one", first, dies=dies), others.passage())
+    client, use, outcome = await passed(Written("one", first, dies=dies), others.passage())
+    assert use.continuations == 1
     body = bytes(client.body)
     assert outcome is Outcome.OK
     assert body.startswith(ROLE + b"".join(WORDS))
@@ -220,8 +221,9 @@ async def test_broken_stream_goes_on_elsewhere(first: tuple[bytes, ...], *, dies
 
 async def test_it_may_break_off_again() -> None:
     others = Elsewhere(Written("two", [ROLE, REST[0]], dies=True), Written("three", [ROLE, *REST, DONE]))
-    client, _, outcome = await passed(Written("one", WORDS, dies=True), others.passage())
+    client, use, outcome = await passed(Written("one", WORDS, dies=True), others.passage())
     assert outcome is Outcome.OK
+    assert use.continuations == 2
     assert text(bytes(client.body)) == "Grüße 👋 an 日本 and more and more"
     assert [tried for _, tried in others.asked] == [{"one"}, {"one", "two"}]
 
