@@ -70,7 +70,7 @@ class Admission:
         principal: Principal,
         project: str,
         model: str,
-        request_bytes: int,
+        request_bytes: int | None,
         at_end: Callable[[Release], None] = _now,
     ) -> AsyncIterator[Admitted]:
         """Let one request in; it has its place until its block ends.
@@ -79,7 +79,8 @@ class Admission:
             principal: who asks.
             project: of the model.
             model: which one.
-            request_bytes: of what is asked, from which its tokens are guessed until the answer tells them.
+            request_bytes: of what is asked, from which its tokens are guessed until the answer tells them; None: it
+                takes none.
             at_end: given what lets go of those tokens, to be called when `spent` has been told what was used instead:
                 in between, the caller would have both.
 
@@ -126,7 +127,7 @@ class Admission:
         if not self._held[key]:
             del self._held[key]
 
-    def _draw(self, principal: Principal, request_bytes: int) -> tuple[Headers, int]:
+    def _draw(self, principal: Principal, request_bytes: int | None) -> tuple[Headers, int]:
         """Draw a request and its tokens from what the key has; return what to tell and how many tokens are held.
 
         They are guessed, and held while it is under way: else all requests of a burst would find them there.
@@ -136,16 +137,16 @@ class Admission:
         if not key or limits == NO_LIMITS:
             return (), 0
         now_s = self._clock.monotonic()
-        if limits.tokens_per_month:
+        if limits.tokens_per_month and request_bytes is not None:
             self._require_month(key, limits.tokens_per_month)
         drawn: list[tuple[str, Bucket, float]] = []
         if limits.requests_per_minute:
             drawn.append(("requests", self._requests.of(key, limits.requests_per_minute, now_s), 1.0))
         expected = 0
-        if limits.tokens_per_minute or limits.tokens_per_month:
+        if request_bytes is not None and (limits.tokens_per_minute or limits.tokens_per_month):
             asked = min(request_bytes / defaults.TOKEN_BYTES, defaults.TOKENS_GUESSED_MAX)
             expected = math.ceil(max(1.0, asked, self._usual.of(key)))
-        if limits.tokens_per_minute:
+        if expected and limits.tokens_per_minute:
             drawn.append(("tokens", self._tokens.of(key, limits.tokens_per_minute, now_s), expected))
         for what, bucket, amount in drawn:
             missing_s = bucket.missing_s(amount)

@@ -27,7 +27,7 @@ class Node:
         self.used = used
         self.admission = Admission(FairQueue(100, 1, 0.01), self.clock, lambda _: self.used)
 
-    async def ask(self, who: Principal, size_bytes: int = 40, model: str = "m") -> dict[str, str]:
+    async def ask(self, who: Principal, size_bytes: int | None = 40, model: str = "m") -> dict[str, str]:
         async with self.admission.admit(who, "P", model, size_bytes) as admitted:
             return {name.decode(): value.decode() for name, value in admitted.headers}
 
@@ -101,6 +101,17 @@ async def test_requests_under_way_hold_the_tokens_that_they_will_take() -> None:
         assert (await node.ask(who, size_bytes=4 * 30))["x-ratelimit-remaining-tokens"] == "10"
     # Nobody has said that they took any.
     assert (await node.ask(who, size_bytes=4))["x-ratelimit-remaining-tokens"] == "99"
+
+
+async def test_a_request_that_takes_no_tokens_is_let_in_without_any() -> None:
+    node, who = Node(used=100), principal(requests_per_minute=2, tokens_per_minute=10, tokens_per_month=100)
+    node.admission.spent("key_1", who.limits, 100)
+    assert sorted(await node.ask(who, size_bytes=None)) == [
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-reset-requests",
+    ]
+    assert (await node.refused(who)).slug == "insufficient_quota"
 
 
 async def test_tokens_are_held_until_it_is_told_what_was_used() -> None:
