@@ -23,6 +23,8 @@ class Breaker:
     """Until when it is not asked."""
     trial_until_s: float = float("-inf")
     """Until when a request that tries it may still tell; who is cancelled never does."""
+    unreached: bool = False
+    """Whether the last request that failed could not be brought there at all."""
 
 
 CLOSED = Breaker()
@@ -58,7 +60,18 @@ def failed(breaker: Breaker, now_s: float) -> Breaker:
 
 def out_of_reach(breaker: Breaker, now_s: float) -> Breaker:
     """A request could not be brought there at all: to find that out costs seconds, so once is enough."""
-    return failed(replace(breaker, failures=max(breaker.failures, defaults.BREAKER_FAILURES - 1)), now_s)
+    fell = failed(replace(breaker, failures=max(breaker.failures, defaults.BREAKER_FAILURES - 1)), now_s)
+    return replace(fell, unreached=True)
+
+
+def came(breaker: Breaker) -> Breaker:
+    """Its node is connected and was not: what was out of reach is not any more, and what failed may be tried again.
+
+    It stays a trial: else who fails and comes again all the time would be asked all the time.
+    """
+    if breaker.unreached:
+        return CLOSED
+    return replace(breaker, until_s=float("-inf"), trial_until_s=float("-inf"))
 
 
 def busy(breaker: Breaker, now_s: float, spared: int = 0) -> Breaker:

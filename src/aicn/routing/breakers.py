@@ -74,11 +74,18 @@ class Breakers:
             self._set(self._nodes, instance[:3], breaker.busy(shared, now_s, _SPARED))
 
     def came(self, peer: PeerId) -> None:
-        """Note that `peer` is connected and was not: what failed for want of a connection need not any more."""
+        """Note that `peer` is connected and was not."""
         for instance in [each for each in self._instances if each[0] == peer]:
-            del self._instances[instance]
+            self._ease(self._instances, instance)
         for node in [each for each in self._nodes if each[0] == peer]:
-            del self._nodes[node]
+            self._ease(self._nodes, node)
+
+    def _ease(self, table: OrderedDict[_KeyT, Breaker], key: _KeyT) -> None:
+        state = breaker.came(table[key])
+        if state is CLOSED:
+            del table[key]
+        else:
+            table[key] = state
 
     def open_count(self) -> int:
         """Return how many instances are left alone because they have failed."""

@@ -65,7 +65,7 @@ def test_a_node_of_which_one_instance_after_the_other_is_full_is_passed_over() -
     assert breakers.open_count() == 0
 
 
-def test_who_comes_back_starts_anew() -> None:
+def test_who_was_out_of_reach_and_is_back_starts_anew() -> None:
     breakers = Breakers()
     fail(breakers, at("a", "0"), at("a", "1", "another model"), at("b"), reachable=False)
     assert breakers.open_count() == 3
@@ -73,6 +73,21 @@ def test_who_comes_back_starts_anew() -> None:
     assert breakers.open_count() == 1
     assert breakers.allows(at("a", "0"), 0.0)
     assert not breakers.allows(at("b"), 0.0)
+
+
+def test_who_failed_and_comes_again_and_again_is_tried_by_one_request_each_time() -> None:
+    breakers = Breakers()
+    fail(breakers, *[at("a", "0")] * 3)
+    for _ in range(5):
+        assert not breakers.allows(at("a", "0"), 0.0)
+        breakers.came(PeerId("a"))
+        assert breakers.allows(at("a", "0"), 0.0)
+        breakers.asked(at("a", "0"), 0.0)
+        assert not breakers.allows(at("a", "0"), 0.0)
+        fail(breakers, at("a", "0"))
+    breakers.came(PeerId("a"))
+    breakers.good(at("a", "0"))
+    assert breakers.open_count() == 0
 
 
 @pytest.mark.parametrize("change", ["failed", "busy"])
@@ -85,5 +100,5 @@ def test_names_without_end_take_no_memory_without_end(change: str) -> None:
         else:
             breakers.busy(instance, 0.0)
     assert len(breakers) == 10
-    breakers.came(PeerId("peer 99"))
-    assert len(breakers) == 9
+    breakers.good(at("peer 99", "99"))
+    assert len(breakers) == 9, "the last ones are those that are known"
