@@ -141,6 +141,31 @@ async def test_connections_that_ask_for_nothing_make_room(monkeypatch: pytest.Mo
     await server.close()
 
 
+@pytest.mark.parametrize(("path", "said"), [(b"/v1/models", b'{"error":{"message":'), (b"/", b'{"code":1009,')])
+async def test_where_all_are_busy_it_is_told_when_to_come_again(
+    monkeypatch: pytest.MonkeyPatch, path: bytes, said: bytes
+) -> None:
+    monkeypatch.setattr(defaults, "API_MAX_CONNECTIONS", 4)
+    server = ApiServer(_app, "127.0.0.1:0")
+    await server.start()
+    host, _, port = server.address.rpartition(":")
+    busy = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
+    for _, writer in busy:
+        writer.write(b"POST / HTTP/1.1\r\n" + CLOSE + b"Content-Length: 1\r\n\r\n")
+    async with asyncio.timeout(DEADLINE_S):
+        while server.requests_under_way < len(busy):  # noqa: ASYNC110 - only the server tells
+            await asyncio.sleep(0.01)
+        answer = await _exchange(server, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 1\r\n" in answer
+        assert said in answer
+        for reader, writer in busy:
+            writer.write(b"x")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+    await server.close()
+
+
 @pytest.mark.parametrize("start", [(), (b"GET / HTT",), (b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP",)])
 async def test_head_that_never_comes_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, start: tuple[bytes, ...]

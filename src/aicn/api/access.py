@@ -81,7 +81,7 @@ class AccessGate:
             try:
                 scope[SCOPE_KEY] = self._admitted(scope)
             except ApiError as error:
-                await _refuse(Caller(scope, receive, send), error)
+                await refuse(Caller(scope, receive, send), error)
                 return
         await self._app(scope, receive, send)
 
@@ -172,7 +172,7 @@ class _Sent:
         return bool(page) and page == self.authority
 
 
-async def _refuse(caller: Caller, error: ApiError) -> None:
+async def refuse(caller: Caller, error: ApiError) -> None:
     """Tell why a request is not let in, in the words of the API that it is for."""
     path = caller.scope["path"]
     surface = surface_of(path) if is_v1(path) else REFERENCE

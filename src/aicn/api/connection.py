@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from aicn import defaults
+from aicn.api.access import refuse
+from aicn.api.caller import Caller
+from aicn.api.errors import ApiError, Code
 
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -76,6 +81,11 @@ class BoundedConnection(HttpToolsProtocol):
         self._idle_since_s = self.loop.time()
         super().on_response_complete()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Called for each request. Uvicorn's own words for too many are none that an SDK understands."""
+        answers: Any = _too_many if app is service_unavailable else app
+        super()._start_asgi_task(cycle, answers)
+
     def _await_head(self) -> None:
         self._bare_bytes = 0
         self._reading_head = True
@@ -106,3 +116,15 @@ class BoundedConnection(HttpToolsProtocol):
     def is_idle(self) -> bool:
         """Whether no request is under way, though one may have begun to arrive."""
         return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr] # None at first
+
+
+async def _too_many(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one request for which there is no room: as many are under way as may be."""
+    error = ApiError(
+        Code.BUFFER,
+        "this node answers as many requests as it may; ask again in a moment",
+        503,
+        retry_after_s=1.0,
+        headers=((b"connection", b"close"),),
+    )
+    await refuse(Caller(scope, receive, send), error)
