@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from typing import Final
@@ -273,7 +274,8 @@ def _value(value: str | float | None) -> str:
     if value is None:
         return "-"
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else msgspec.json.encode(text).decode()
+    # What a terminal would obey, or would show in another order than it stands, is written as escapes.
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def _name(text: str) -> str:

@@ -241,6 +241,26 @@ async def test_tokens_that_nobody_told_are_guessed_for_those_who_pay(
 
 
 @pytest.mark.parametrize(
+    ("model", "logged"),
+    [
+        ("a b", '"a b"'),
+        ("größe", "größe"),
+        ("größe XL", '"größe XL"'),
+        ("\x1b[31mred\n", '"\\u001b[31mred\\n"'),
+        ("\x9b31mred", '"\\u009b31mred"'),
+        ("a\u202eb", '"a\\u202eb"'),
+        ("a\u2028b", '"a\\u2028b"'),
+    ],
+)
+async def test_no_name_in_the_log_moves_a_terminal(
+    recording: _Recording, caplog: pytest.LogCaptureFixture, model: str, logged: str
+) -> None:
+    with caplog.at_level(logging.INFO, "aicn.requests"):
+        recording.begin(model=model).end(Outcome.NO_CANDIDATE, 503)
+    assert f" model={logged} cid=" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize(
     ("parts", "outcome", "tokens"),
     [
         ([[b"data: 1\n\n", b"data: 2\n\n"], [ANSWER]], Outcome.OK, (10 + 12, 2 + 11)),
