@@ -482,6 +482,18 @@ longer than what it says; what is still longer cannot fit."""
 IMAGE_FIRST_BYTE_TIMEOUT_S: Final = 300.0
 """From the end of a request for images to the head of its answer: what the reference allows."""
 
+DRAWN_IMAGES_MAX: Final = 10
+"""Images of one request to a server that is asked in its own words: as many as OpenAI's API draws at most."""
+
+DRAWN_PIXELS_MAX: Final = 16_777_216
+"""... and pixels of all of them: 4096 x 4096. Beyond it, one request would keep a machine busy for hours."""
+
+COMFYUI_POLL_S: Final = 0.25
+"""From one look at whether an image is drawn to the next; drawing one takes seconds."""
+
+COMFYUI_TAKE_BACK_TIMEOUT_S: Final = 5.0
+"""For ComfyUI to be told that nobody waits for an image any more."""
+
 UPLOAD_HELD_MAX_BYTES: Final = 2_097_152
 """2 MiB: a photo as phones send it. Up to there an upload is held, so that it can be sent to another peer."""
 

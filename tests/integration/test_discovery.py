@@ -86,8 +86,9 @@ async def test_image_servers_are_known_by_their_answers() -> None:
     assert (webui.software, comfy.software) == ("automatic1111", "comfyui")
     (model,) = webui.models
     assert (model.name, model.kind, model.api) == ("sdxl", ModelKind.IMAGE_GENERATION, f"{webui.url}/sdapi/v1/txt2img")
-    # It has no route that takes a prompt and answers with an image.
-    assert [(each.name, each.api) for each in comfy.models] == [("sdxl.safetensors", "")]
+    assert [(each.name, each.kind, each.api) for each in comfy.models] == [
+        ("sdxl.safetensors", ModelKind.IMAGE_GENERATION, f"{comfy.url}/prompt")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ from aicn.wire.messages import (
     PeerIdentityResponse,
     RequestBody,
 )
+from support.comfyui import ComfyUi
+from support.drawing import size_of
 from support.hosts import DEADLINE_S, PROTOCOL, TOPIC, AnyHost, HostMaker, Witness, echo, until
 from support.mock_model_server import MockModelServer, Plan, completion
 
@@ -181,6 +184,16 @@ async def test_image(setup: Setup, picture: dict[str, str]) -> None:
     (choice,) = answer.choices
     assert {"url": choice.url, "b64_json": choice.b64_json} == {"url": "", "b64_json": "", **picture}
     assert (await setup.model.next_request()).json() == {"model": "i", "prompt": "a cat", "n": 1, "size": "1x1"}
+
+
+async def test_image_of_a_server_with_words_of_its_own(setup: Setup) -> None:
+    async with ComfyUi("sdxl.safetensors").serving() as url:
+        await setup.node.registry.register(Model.of("P", "own", f"{url}/prompt", 1, "", "sdxl.safetensors"))
+        answer = await setup.ask(ImageGenerationRequest("P", "own", "a cat", 2, "64x32"))
+        assert isinstance(answer, ImageGenerationResponse)
+        assert [size_of(base64.b64decode(choice.b64_json)) for choice in answer.choices] == [(64, 32)] * 2
+        refused = await setup.refused(ImageGenerationRequest("P", "own", "a cat", 11, "64x32"))
+        assert "10 images are drawn at once" in str(refused)
 
 
 async def test_requests_count_while_the_model_works(setup: Setup) -> None:

@@ -215,7 +215,7 @@ def _described(server: FoundServer, selection: Selection) -> dict[str, Any]:
                 "name": selection.name_of(found.name),
                 "type": int(found.kind),
                 "api": found.api,
-                "wanted": bool(found.api) and selection.wants(found.name),
+                "wanted": selection.wants(found.name),
             }
             for found in server.models
         ],
@@ -231,7 +231,7 @@ def _show(servers: tuple[FoundServer, ...], selection: Selection) -> None:
             server.software,
             found.name,
             _type(found.kind),
-            found.api or "needs a server with OpenAI's API before it",
+            found.api,
             "" if selection.wants(found.name) else "left out by AICN.Discovery",
         )
         for server in servers

@@ -11,6 +11,8 @@ from aicn.endpoints import ENDPOINT_OF_KIND
 from aicn.errors import AicnError, BackendRefused, MalformedMessage, MessageTooLong
 from aicn.ids import ModelKind, PeerId
 from aicn.registry import ModelRegistry
+from aicn.serving.drawers import drawer_of
+from aicn.serving.held_reply import HeldReply
 from aicn.telemetry import NoObserver, Observer, Occasion, Outcome, Side, Use, outcome_of
 from aicn.wire.json_members import with_text_member
 from aicn.wire.messages import (
@@ -82,9 +84,14 @@ class GossipModels:
         outcome, status = Outcome.INTERNAL, None
         try:
             with self._registry.in_flight.reserve(model):
-                async with self._backends.exchange("POST", model.api, _HEADERS, body) as reply:
-                    answer = await _read(reply, use)
-                    status = reply.status
+                draw = drawer_of(model.api, model.server_model)
+                if draw is not None:
+                    drawn = await draw(self._backends, model.api, model.server_model, body, _Held().add)
+                    status, answer = drawn.status, await _read(drawn, use)
+                else:
+                    async with self._backends.exchange("POST", model.api, _HEADERS, body) as reply:
+                        answer = await _read(reply, use)
+                        status = reply.status
             if (failure := failure_in(status, answer)) is not None:
                 code, message = failure
                 raise BackendRefused(message, code)
@@ -100,18 +107,29 @@ class GossipModels:
         return answer
 
 
-async def _read(reply: BackendReply, use: Use) -> bytes:
+async def _read(reply: BackendReply | HeldReply, use: Use) -> bytes:
     parts: list[bytes] = []
-    size_bytes = 0
+    held = _Held()
     while part := await reply.read_some():
         if not parts:
             use.first_byte()
         use.part(part)
-        size_bytes += len(part)
-        if size_bytes > defaults.GOSSIP_ANSWER_READ_MAX_BYTES:
+        held.add(len(part))
+        parts.append(part)
+    return b"".join(parts)
+
+
+class _Held:
+    """What is held of an answer."""
+
+    def __init__(self) -> None:
+        self._size_bytes = 0
+
+    def add(self, more_bytes: int) -> None:
+        """Hold more, as long as gossip may carry it."""
+        self._size_bytes += more_bytes
+        if self._size_bytes > defaults.GOSSIP_ANSWER_READ_MAX_BYTES:
             raise MessageTooLong(
                 f"the model server's answer has more than {defaults.GOSSIP_ANSWER_READ_MAX_BYTES} bytes, which no "
                 f"message over gossip carries; ask for less, or over a stream"
             )
-        parts.append(part)
-    return b"".join(parts)

@@ -37,8 +37,9 @@ from aicn.ids import fits
 from aicn.p2p.host import Stream
 from aicn.p2p.inbound_exchange import InboundExchange
 from aicn.registry import Model, ModelRegistry
+from aicn.serving.drawers import Draw, drawer_of
+from aicn.serving.held_reply import HeldReply
 from aicn.serving.renaming import Body, Renamer
-from aicn.serving.webui import WebUiReply, answer, question, speaks_webui
 from aicn.telemetry import NoObserver, Observer, Occasion, Outcome, Side, Use, outcome_of
 from aicn.tripwire import Tripwire
 from aicn.wire.http_frames import (
@@ -134,6 +135,8 @@ class ChatProxyServer:
             query = split_model_query(head.target)
             model = self._registry.find(query.project, query.model, query.cid)
             asked = endpoint_of(query.path)
+            if asked is None and stream.protocol == defaults.INFERENCE_PROTOCOL:
+                raise EndpointUnsupported("this node does not know what is asked for; a newer release may")
             endpoint = ENDPOINT_OF_KIND[model.kind] if asked is None else asked
             # A peer that is not told gets what it asks for, as it always did: the model server says no.
             if not fits(model.kind, endpoint.kind) and exchange.told:
@@ -188,18 +191,16 @@ class ChatProxyServer:
             Tripwire(watch),
             self._renamer.renamed(place.model, head.headers, sent) as (headers, renamed),
         ):
-            if speaks_webui(place.url, place.model) and isinstance(renamed, bytes):
-                await self._draw(exchange, head.method, place, question(renamed, place.model), use)
+            draw = drawer_of(place.url, place.model)
+            if draw is not None and isinstance(renamed, bytes):
+                await self._draw(draw, exchange, place, renamed, use)
                 return
             async with self._backends.exchange(head.method, place.url, headers, renamed) as reply:
                 await exchange.answer(reply, use)
 
-    async def _draw(self, exchange: _Exchange, method: str, place: _Place, body: bytes, use: Use) -> None:
-        headers = ((b"content-type", b"application/json"),)
+    async def _draw(self, draw: Draw, exchange: _Exchange, place: _Place, body: bytes, use: Use) -> None:
         with self._renamer.holding() as hold:
-            async with self._backends.exchange(method, place.url, headers, body) as reply:
-                told = await answer(reply, hold)
-            await exchange.answer(told, use)
+            await exchange.answer(await draw(self._backends, place.url, place.model, body, hold), use)
 
 
 class _Place(NamedTuple):
@@ -246,7 +247,7 @@ class _Exchange(InboundExchange):
         head = self.head
         return head is not None and any(name == ERRORS_UNDERSTOOD_HEADER for name, _ in head.headers)
 
-    async def answer(self, reply: BackendReply | WebUiReply, use: Use) -> None:
+    async def answer(self, reply: BackendReply | HeldReply, use: Use) -> None:
         head = encode_response_head(ResponseHead(reply.status, reply.reason, _with_framing(reply)))
         self.status = reply.status
         if reply.length_bytes is None:
@@ -254,7 +255,7 @@ class _Exchange(InboundExchange):
         else:
             await self._answer_of_length(reply, reply.length_bytes, head, use)
 
-    async def _answer_in_chunks(self, reply: BackendReply | WebUiReply, head: bytes, use: Use) -> None:
+    async def _answer_in_chunks(self, reply: BackendReply | HeldReply, head: bytes, use: Use) -> None:
         # The first event is often here with the head; the asking node then wakes up once for both.
         part = reply.take_ready()
         await self._stream.write(head + encode_chunk(part) if part else head)
@@ -268,7 +269,7 @@ class _Exchange(InboundExchange):
                 await self._stream.write(encode_chunk(part))
         await self.end(LAST_CHUNK)
 
-    async def _answer_of_length(self, reply: BackendReply | WebUiReply, left: int, head: bytes, use: Use) -> None:
+    async def _answer_of_length(self, reply: BackendReply | HeldReply, left: int, head: bytes, use: Use) -> None:
         # A JSON answer is ready when its head is: one write carries both, and the end of the stream.
         part = await reply.read_some() if left else b""
         use.first_byte()
@@ -314,7 +315,7 @@ class _Exchange(InboundExchange):
             self._stream.reset()
 
 
-def _with_framing(reply: BackendReply | WebUiReply) -> tuple[tuple[bytes, bytes], ...]:
+def _with_framing(reply: BackendReply | HeldReply) -> tuple[tuple[bytes, bytes], ...]:
     headers = tuple(pair for pair in reply.headers if pair[0] not in _NOT_PASSED_ON)
     if reply.length_bytes is None:
         return (*headers, (b"transfer-encoding", b"chunked"))

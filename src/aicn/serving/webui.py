@@ -8,28 +8,33 @@ themselves.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
-from aicn import defaults
-from aicn.backends import BackendReply
+from aicn.backends import BackendClient, BackendReply
 from aicn.errors import BackendBroken, MalformedFrame
-from aicn.wire.http_frames import Headers
+from aicn.serving.held_reply import HeldReply, Hold, read_whole, refusal
+from aicn.serving.image_wish import answer_with, read_wish
 
-_PATH: Final = "/sdapi/v1/txt2img"
+PATH: Final = "/sdapi/v1/txt2img"
+"""Where one that is to be asked in its own words is registered."""
+
 _FAILED_FROM: Final = 400
+_JSON: Final = ((b"content-type", b"application/json"),)
 
 _OWN_FIELDS: Final = ("negative_prompt", "seed", "steps", "cfg_scale", "sampler_name", "width", "height")
 """What callers may say beyond OpenAI's fields, in the web UI's words."""
 
 
-def speaks_webui(url: str, model: str) -> bool:
-    """Return whether a request for a model at `url`, which is called `model` there, must be put into other words."""
-    return bool(model) and urlsplit(url).path.endswith(_PATH)
+async def draw(backends: BackendClient, url: str, model: str, body: bytes, hold: Hold) -> HeldReply:
+    """Have images drawn; see `aicn.serving.drawers.Draw`."""
+    try:
+        asked = question(body, model)
+    except MalformedFrame as error:
+        return refusal(_FAILED_FROM, str(error))
+    async with backends.exchange("POST", url, _JSON, asked) as reply:
+        return await answer(reply, hold)
 
 
 def question(body: bytes, model: str) -> bytes:
@@ -42,56 +47,20 @@ def question(body: bytes, model: str) -> bytes:
     Raises:
         MalformedFrame: it is no such request.
     """
-    try:
-        asked = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        asked = None
-    if not isinstance(asked, dict) or not isinstance(asked.get("prompt"), str):
-        raise MalformedFrame("the body is no JSON object with a `prompt`")
-    count = asked.get("n")
+    wish = read_wish(body)
     told: dict[str, Any] = {
-        "prompt": asked["prompt"],
-        "n_iter": count if isinstance(count, int) and count > 0 else 1,
+        "prompt": wish.prompt,
+        "n_iter": wish.number,
         "override_settings": {"sd_model_checkpoint": model},
         "do_not_save_grid": True,
-        **{name: asked[name] for name in _OWN_FIELDS if asked.get(name) is not None},
+        **{name: wish.fields[name] for name in _OWN_FIELDS if wish.fields.get(name) is not None},
     }
-    width, _, height = str(asked.get("size") or "").partition("x")
-    if width.isdecimal() and height.isdecimal():
-        told |= {"width": int(width), "height": int(height)}
+    if wish.size is not None:
+        told["width"], told["height"] = wish.size
     return msgspec.json.encode(told)
 
 
-class WebUiReply:
-    """An answer of a web UI, put into OpenAI's words; read like a `BackendReply`.
-
-    Attributes:
-        status: HTTP status code.
-        reason: reason phrase.
-        headers: end-to-end headers.
-        length_bytes: of the body.
-    """
-
-    def __init__(self, reply: BackendReply, body: bytes) -> None:
-        """Take what is known of `reply`, with `body` in place of its own."""
-        self.status = reply.status
-        self.reason = reply.reason
-        kept = (pair for pair in reply.headers if pair[0] not in {b"content-length", b"content-encoding"})
-        self.headers: Headers = (*kept, (b"content-length", b"%d" % len(body)))
-        self.length_bytes = len(body)
-        self._body = body
-
-    def take_ready(self) -> bytes:
-        """Return what of the body has not been read."""
-        body, self._body = self._body, b""
-        return body
-
-    async def read_some(self) -> bytes:
-        """Return what of the body has not been read; b"" at its end."""
-        return self.take_ready()
-
-
-async def answer(reply: BackendReply, hold: Callable[[int], None]) -> WebUiReply:
+async def answer(reply: BackendReply, hold: Hold) -> HeldReply:
     """Read an answer to its end and put it into OpenAI's words. A failure keeps its own.
 
     Args:
@@ -101,20 +70,13 @@ async def answer(reply: BackendReply, hold: Callable[[int], None]) -> WebUiReply
     Raises:
         BackendError: it broke off, is too long, or is no answer with images.
     """
-    body = bytearray()
-    while part := await reply.read_some():
-        hold(len(part))
-        body += part
-        if len(body) > defaults.JSON_ANSWER_MAX_BYTES:
-            raise BackendBroken(f"the model server answered more than {defaults.JSON_ANSWER_MAX_BYTES} bytes")
-    if reply.status >= _FAILED_FROM:
-        return WebUiReply(reply, bytes(body))
-    try:
-        images = msgspec.json.decode(body)["images"]
-        data = [{"b64_json": _picture(image)} for image in images]
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError, AttributeError) as error:
-        raise BackendBroken("the model server answered without images") from error
-    return WebUiReply(reply, msgspec.json.encode({"created": int(time.time()), "data": data}))
+    body = await read_whole(reply, hold)
+    if reply.status < _FAILED_FROM:
+        try:
+            body = answer_with(map(_picture, msgspec.json.decode(body)["images"]))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, KeyError, AttributeError) as error:
+            raise BackendBroken("the model server answered without images") from error
+    return HeldReply(reply.status, reply.reason, reply.headers, body)
 
 
 def _picture(image: Any) -> str:

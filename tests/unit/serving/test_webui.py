@@ -9,8 +9,10 @@ import pytest
 
 from aicn import defaults
 from aicn.errors import BackendBroken, MalformedFrame, Overloaded
+from aicn.serving import comfyui
+from aicn.serving.drawers import Draw, drawer_of
 from aicn.serving.renaming import Renamer
-from aicn.serving.webui import answer, question, speaks_webui
+from aicn.serving.webui import answer, draw, question
 
 URL = "http://127.0.0.1:7860/sdapi/v1/txt2img"
 ALWAYS = {"n_iter": 1, "override_settings": {"sd_model_checkpoint": "sdxl"}, "do_not_save_grid": True}
@@ -35,16 +37,18 @@ async def told(*parts: bytes, status: int = 200) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("url", "model", "speaks"),
+    ("url", "model", "wanted"),
     [
-        (URL, "sdxl", True),
-        (f"{URL}?x=1", "sdxl", True),
-        (URL, "", False),
-        ("http://127.0.0.1:8000/v1/images/generations", "sdxl", False),
+        (URL, "sdxl", draw),
+        (f"{URL}?x=1", "sdxl", draw),
+        (URL, "", None),
+        ("http://127.0.0.1:8188/prompt", "sdxl", comfyui.draw),
+        ("http://127.0.0.1:8188/prompt", "", None),
+        ("http://127.0.0.1:8000/v1/images/generations", "sdxl", None),
     ],
 )
-def test_who_speaks_the_web_uis_words(url: str, model: str, *, speaks: bool) -> None:
-    assert speaks_webui(url, model) is speaks
+def test_who_is_asked_in_its_own_words(url: str, model: str, wanted: Draw | None) -> None:
+    assert drawer_of(url, model) is wanted
 
 
 @pytest.mark.parametrize(
@@ -61,10 +65,15 @@ def test_a_question_in_the_web_uis_words(asked: dict[str, Any], wanted: dict[str
     assert made == {"prompt": "a cat", **ALWAYS, **(asked if wanted is None else wanted)}
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"prompt":7}', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"prompt":7}', b"\xff", b"[" * 100_000])
 def test_what_is_no_question(body: bytes) -> None:
     with pytest.raises(MalformedFrame, match="prompt"):
         question(body, "sdxl")
+
+
+def test_more_images_than_are_drawn_at_once_are_refused() -> None:
+    with pytest.raises(MalformedFrame, match="10 images are drawn at once"):
+        question(b'{"prompt":"a cat","n":11}', "sdxl")
 
 
 async def test_an_answer_in_openais_words() -> None:

@@ -20,7 +20,9 @@ Ask = Callable[[str], Awaitable[Any]]
 
 CHAT_PATH: Final = f"/v1/{Endpoint.CHAT}"
 IMAGE_PATH: Final = "/sdapi/v1/txt2img"
-"""Of Automatic1111: its own form of question and answer, passed on as it is."""
+"""Of Automatic1111, which is asked in its own words."""
+COMFYUI_PATH: Final = "/prompt"
+"""Of ComfyUI, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class FoundModel:
     """What the server calls it."""
     kind: ModelKind
     api: str
-    """URL to register; empty where the server has no route that takes a question and returns its answer."""
+    """URL to register."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +123,14 @@ async def _automatic1111(ask: Ask, url: str, _listed: _Listed) -> FoundServer | 
 
 
 async def _comfyui(ask: Ask, url: str, _listed: _Listed) -> FoundServer | None:
-    """ComfyUI: takes workflows and answers with numbers to come back with, so that it needs an adapter before it."""
+    """ComfyUI: the checkpoints that it can load."""
     stats = await ask("/system_stats")
     system = stats.get("system") if isinstance(stats, dict) else None
     if not isinstance(system, dict) or "comfyui_version" not in system:
         return None
     checkpoints = await ask("/models/checkpoints")
     names = checkpoints if isinstance(checkpoints, list) else []
-    return _server("comfyui", url, names, ModelKind.IMAGE_GENERATION, "")
+    return _server("comfyui", url, names, ModelKind.IMAGE_GENERATION, f"{url}{COMFYUI_PATH}")
 
 
 def _chats(software: str, url: str, names: Iterable[Any]) -> FoundServer:

@@ -104,7 +104,7 @@ def registration(
         registered: the models of the node.
         selection: which models are wanted, and under which names.
     """
-    if not found.api or not selection.wants(found.name):
+    if not selection.wants(found.name):
         return None
     own = [model for model in registered if model.project == project]
     if any(found.name in {each.server_model, each.model} and _place(each.api) == _place(found.api) for each in own):
