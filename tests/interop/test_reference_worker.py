@@ -95,6 +95,34 @@ async def test_listed_and_asked(
             assert await answer.read() == b"".join(EVENTS) + DONE
 
 
+async def test_it_answers_what_it_knows_of_the_openai_api(
+    tmp_path: Path, http: aiohttp.ClientSession, start_oracle: OracleStart
+) -> None:
+    """Chats go to it as ever; what it has no path for it is not asked."""
+    async with Nodes(tmp_path, psk=PSK.hex()) as nodes:
+        entry, go = await nodes.input(), await start_oracle(psk=PSK)
+        await offer(http, entry, go)
+        v1 = entry.api.replace("/api/v0", "/v1")
+        await go.serve([b'{"model":"m","choices":[]}'], headers=JSON)
+        body = b'{"seed": 1.0, "model": "P/m", "messages": [{"role": "user", "content": "h\\u00e9"}]}'
+        async with http.post(f"{v1}/chat/completions", data=body, headers=JSON) as answer:
+            assert (answer.status, await answer.read()) == (200, b'{"model":"m","choices":[]}')
+        asked = await go.event("request")
+        assert asked["target"].partition("?")[0] == "/api/v0/chat/completion"
+        assert {"project=P", "model=m", "cid=c1"} <= set(asked["target"].partition("?")[2].split("&"))
+        assert asked["body"] == body.replace(b"P/m", b"m")
+
+        await go.serve([*EVENTS, DONE], headers=SSE, chunked=True, gap_ms=5)
+        async with http.post(f"{v1}/chat/completions", json={**CHAT, "stream": True}) as answer:
+            assert (answer.status, await answer.read()) == (200, b"".join(EVENTS) + DONE)
+        await go.event("request")
+
+        async with http.post(f"{v1}/embeddings", json={"model": "m", "input": "hi"}) as answer:
+            assert answer.status == 404
+            assert (await answer.json())["error"]["code"] == "endpoint_unsupported"
+        assert not go.heard("request")
+
+
 async def test_events_arrive_at_once_and_a_client_that_leaves_is_told(
     tmp_path: Path, http: aiohttp.ClientSession, start_oracle: OracleStart
 ) -> None:
