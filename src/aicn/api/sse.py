@@ -165,14 +165,17 @@ class _Failure(msgspec.Struct):
     type: msgspec.Raw = msgspec.Raw(b"null")
 
 
+_ERROR_MARKS: Final = (b'"error"', b"event: error", b"event:error", b"response.failed")
+"""Inside of a JSON string the quotes would be escaped."""
+
 _FAILED_NAMES: Final = frozenset({b"error", b"response.failed"})
 
 _failure: Final = msgspec.json.Decoder(_Failure)
 
 
 def may_tell_error(events: bytes) -> bool:
-    """Whether it is worth asking each of `events` for a failure."""
-    return b"error" in events or b"response.failed" in events
+    """Whether it is worth asking each of `events` for a failure; texts in them that speak of errors do not count."""
+    return any(mark in events for mark in _ERROR_MARKS)
 
 
 def tells_error(event: bytes) -> bool:

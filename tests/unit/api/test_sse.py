@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aicn import defaults
-from aicn.api.sse import EventStream, data_of, ending_of, split_events, tells_error
+from aicn.api.sse import EventStream, data_of, ending_of, may_tell_error, split_events, tells_error
 from aicn.endpoints import Endpoint
 
 DONE = b"data: [DONE]\n\n"
@@ -198,3 +198,9 @@ def test_events_are_told_apart_and_read(end: bytes) -> None:
 )
 def test_error_events_of_a_model_server(event: bytes, told: bool) -> None:  # noqa: FBT001
     assert tells_error(event) is told
+    assert may_tell_error(event) or not told
+
+
+def test_words_about_errors_are_worth_no_look() -> None:
+    event = b'data: {"choices":[{"delta":{"content":"an error, {\\"error\\": 1}, event : error"}}]}\n\n'
+    assert not may_tell_error(event * 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -22,6 +23,9 @@ _log = logging.getLogger("aicn.api")
 
 _OK = 200
 _BAD_GATEWAY = 502
+
+_BACKLOG_BYTES = 32_768
+"""Of one part: where so much waits there is more behind it, and others shall have their turn in between."""
 
 Again = Callable[[bytes, frozenset[PeerId]], AbstractAsyncContextManager[Answer]]
 """Asks one more node, none of the peers named, with another body."""
@@ -87,6 +91,8 @@ class EventRelay:
         try:
             while part := await answer.read_some():
                 self._use.part(part)
+                if len(part) >= _BACKLOG_BYTES:
+                    await asyncio.sleep(0)
                 middle = events.broken_event
                 ready = events.feed(part)
                 if not ready:
@@ -132,15 +138,20 @@ class EventRelay:
 
         Behind such an event nothing says any more that the stream were whole.
         """
+        passed: list[bytes] = []
+        failure: ApiError | None = None
         for event in split_events(events):
             if tells_error(event):
                 if self._can_go_on:
-                    return ApiError(Code.MODEL, "the model server failed in the middle of its answer", _BAD_GATEWAY)
+                    failure = ApiError(Code.MODEL, "the model server failed in the middle of its answer", _BAD_GATEWAY)
+                    break
                 self._told_error = True
                 self._stop_following()
-            if not (self._told_error and data_of(event) == b"[DONE]") and (seen := self._seen(event)):
-                await self._caller.send(seen)
-        return None
+            if not (self._told_error and data_of(event) == b"[DONE]"):
+                passed.append(self._seen(event))
+        if seen := b"".join(passed):
+            await self._caller.send(seen)
+        return failure
 
     def _stop_following(self) -> None:
         if self._following is not None:

@@ -155,6 +155,27 @@ def test_a_stream_is_the_same_however_it_is_cut(case: Golden, cuts: list[int]) -
     assert (b"upstream_error" in client.body[len(case.seen) :]) is case.cut
 
 
+async def test_others_have_their_turn_while_a_long_answer_passes() -> None:
+    """Nothing waits here: all of it has arrived, and the client takes all of it at once."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    parts = [chat("word ") * 400] * 20
+    assert all(len(part) > 32_768 for part in parts)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(other())
+        client, _, outcome = await passed(Written("one", [*parts, DONE]), Passage(REFERENCE.event))
+        task.cancel()
+    assert outcome is Outcome.OK
+    assert bytes(client.body) == b"".join([*parts, DONE])
+    assert turns > len(parts) // 2
+
+
 async def test_error_event_behind_part_of_an_event_stands_alone() -> None:
     long = b"data: " + b"x" * (defaults.SSE_HELD_MAX_BYTES * 2)
     client, _, outcome = await passed(Written("one", [WORDS[0], long], dies=True), Passage(REFERENCE.event))
