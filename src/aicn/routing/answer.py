@@ -107,11 +107,12 @@ class Answer:
             self._ahead = await self.read_some()
 
     async def _until_content(self, first: FirstContent) -> None:
-        parts = []
+        # No list of parts: a peer may send a few bytes at a time, and each part takes many more.
+        held = bytearray()
         found = Found.NOTHING
         while found is Found.NOTHING:
             part = await self.read_some()
-            parts.append(part)
+            held += part
             found = first.feed(part) if part else first.finish()
             if not part and found is Found.NOTHING:
                 self.broken = True
@@ -122,7 +123,7 @@ class Answer:
             self.headers = ((b"content-type", _JSON), *self.headers)
             self._replaced = True
         else:
-            self._ahead = parts[0] if len(parts) == 1 else b"".join(parts)
+            self._ahead = bytes(held)
 
     def _is_short(self) -> bool:
         length = self._header(b"content-length")
@@ -130,12 +131,10 @@ class Answer:
 
     async def _gather(self) -> None:
         """Read on until the end, or until there is more than is kept."""
-        parts = []
-        size = 0
-        while size <= defaults.REFUSAL_KEPT_MAX_BYTES and (part := await self.read_some()):
-            parts.append(part)
-            size += len(part)
-        self._ahead = parts[0] if len(parts) == 1 else b"".join(parts)
+        held = bytearray()
+        while len(held) <= defaults.REFUSAL_KEPT_MAX_BYTES and (part := await self.read_some()):
+            held += part
+        self._ahead = bytes(held)
 
     async def keep(self) -> bool:
         """Read the rest of a failed answer, so that it can be passed on when its stream is gone.
@@ -209,17 +208,15 @@ class Answer:
             MalformedFrame: it is longer than `max_bytes`.
             NetworkError, WireError: as `read_some`.
         """
-        parts: list[bytes] = []
-        size = 0
+        held = bytearray()
         while part := await self.read_some():
-            size += len(part)
-            if size > max_bytes:
+            if len(held) + len(part) > max_bytes:
                 raise MalformedFrame(f"the answer is larger than {max_bytes} bytes")
             hold(len(part))
-            parts.append(part)
-            if enough_bytes is not None and size > enough_bytes:
+            held += part
+            if enough_bytes is not None and len(held) > enough_bytes:
                 break
-        return b"".join(parts) if len(parts) != 1 else parts[0]
+        return bytes(held)
 
     @property
     def complete(self) -> bool:
