@@ -395,6 +395,34 @@ async def test_peer_that_is_not_told_gets_what_it_asks_for(setup: Setup) -> None
     assert (await setup.uses.only()).begun[0] == Endpoint.CHAT
 
 
+@pytest.mark.parametrize("kind", ["memory", "native"])
+async def test_what_only_a_newer_release_knows_is_not_asked_of_the_model(kind: str) -> None:
+    """A chat, say, is not what a request for something else should become."""
+    async with MockModelServer() as model:
+        maker, backends = HostMaker(kind), BackendClient()
+        registry = ModelRegistry([Model.of("P", "m", model.chat_url, 0, "")], save=_saved)
+        serving = ChatProxyServer(registry, backends, accepting=lambda: True)
+        protocols = (PROTOCOL, defaults.INFERENCE_PROTOCOL)
+        asker, node = maker.make(stream_protocols=protocols), maker.make(stream_protocols=protocols)
+        node.host.on_stream(defaults.INFERENCE_PROTOCOL, serving.handle)
+        await asyncio.gather(asker.host.start(), node.host.start())
+        await asker.host.connect(node.addr)
+        stream = await asker.host.open_stream(node.peer, defaults.INFERENCE_PROTOCOL)
+        head = RequestHead(
+            "POST", build_model_target(b"/v1/dreams", "P", "m", ""), (UNDERSTANDS, (b"content-length", b"0"))
+        )
+        await stream.write(encode_request_head(head))
+        told, _ = await answer(stream)
+        assert (told.status, dict(told.headers)[b"x-aicn-error"]) == (404, b"endpoint_unsupported")
+        assert not model.seen
+        await maker.close()
+        await backends.close()
+
+
+async def _saved(_: tuple[Model, ...]) -> None:
+    return
+
+
 # --- answers before the end of a request ------------------------------------------------------------------
 
 
