@@ -94,17 +94,28 @@ class LegacyStreams:
         if known is None or protocol in known.protocols:
             try:
                 stream = await self._open_stream(peer, protocol, first)
-            except StreamRefused:
+            except StreamRefused as refused:
                 # A peer that has not said yet what it speaks, or has become another one, says so here.
                 self._spoke.discard(peer)
-                if known is not None:
-                    raise
+                if not self._may_be_old(peer, protocol):
+                    raise StreamReset(f"node {peer} broke off before it took a stream") from refused
             else:
                 if len(self._spoke) >= defaults.DIRECTORY_MAX_PEERS:
                     self._spoke.clear()
                 self._spoke.add(peer)
                 return stream
         return await self._ask(peer, _question(peer, first))
+
+    def _may_be_old(self, peer: PeerId, protocol: str) -> bool:
+        """Whether a peer that has refused a stream may be one that does not speak the protocol.
+
+        A connection that ends while a stream is being opened looks like a refusal, too. To ask who has gone over gossip
+        would keep the request until its time is up.
+        """
+        identity = self._host.identity(peer)
+        if identity is not None:
+            return protocol not in identity.protocols
+        return self._host.connection(peer) is not None and not self._speaks(peer, defaults.INFERENCE_PROTOCOL)
 
     async def open_named(self, peer: PeerId, protocol: str, first: bytes) -> Stream:
         """Open a stream to `peer`, which was named by the client: try harder than `open`.
