@@ -127,8 +127,13 @@ async def test_only_the_bytes_of_the_name_change(setup: Setup) -> None:
 
 @pytest.mark.parametrize(
     "members",
-    [b'"model":"other","model":"P/m"', b'"\\u006dodel":"other","model":"P/m"', b'"model":"other","model":"sole"'],
-    ids=["named with its project", "with escapes", "named as its server does"],
+    [
+        b'"model":"other","model":"P/m"',
+        b'"\\u006dodel":"other","model":"P/m"',
+        b'"model":"other","model":"sole"',
+        b'"model":"sole","Model":"other"',
+    ],
+    ids=["named with its project", "with escapes", "named as its server does", "as programs in Go read it"],
 )
 async def test_a_model_that_is_named_twice_arrives_once(setup: Setup, members: bytes) -> None:
     """Model servers differ in which of two they take: the other one could be a model that the caller may not ask."""
@@ -175,6 +180,25 @@ async def test_forms_are_asked_by_the_servers_name(
     assert seen.path == path
     found = fields(seen.header("content-type") or "", seen.body)
     assert found == {"model": arrives.encode(), file: data, "prompt": "höher".encode()}
+
+
+@pytest.mark.parametrize("data", [EVERY_BYTE, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("order", ["mmf", "mfm", "fmm"])
+async def test_a_form_that_names_a_second_model_never_arrives_whole(setup: Setup, order: str, data: bytes) -> None:
+    """Model servers differ in which of two they take: the other one could be a model that the caller may not ask."""
+    form = aiohttp.FormData()
+    for each in order:
+        if each == "f":
+            form.add_field("file", io.BytesIO(data), filename="file.bin")
+        else:
+            form.add_field("model", "sound")
+    setup.server.plan = Plan(body=b"{}")
+    status, told = await setup.post("/v1/audio/transcriptions", data=form)
+    assert (status, is_openai(told), told["error"]["param"]) == (400, True, "model")
+    for seen in setup.server.seen:
+        async with asyncio.timeout(10):
+            await seen.ended.wait()
+        assert not seen.finished
 
 
 # --- what goes nowhere --------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ def stands_once(body: bytes, name: str) -> bool:
     """Return whether a member `name`, which `body` is known to have, surely stands in it once only.
 
     Programs differ in which one of two they take, so that a second one could mean something else to the next reader.
+    Those written in Go take `Model` for `model`: names that differ in capital letters alone are the same here.
     """
     return _only_place(body, name) is not None
 
@@ -55,11 +56,12 @@ def with_member(body: bytes, name: str, value: bytes) -> bytes:
     """Return `body` with the one member `name` set to `value`.
 
     Where the member can be found at once, only its value's bytes change. Where its name stands in other places too, or
-    is written with escapes, the members are written anew, each once and with the bytes that its value had.
+    is written with escapes or capital letters, the members are written anew, each once, its value with the bytes it
+    had.
 
     Args:
         body: a JSON object.
-        name: of a member, in ASCII; it is added if it is not there.
+        name: of a member, in small letters of ASCII; it is added if it is not there.
         value: its new value, as JSON.
 
     Raises:
@@ -68,7 +70,7 @@ def with_member(body: bytes, name: str, value: bytes) -> bytes:
     at = _only_place(body, name)
     if at is not None and (old := bytes(_member(name).decode(body).value)):
         return body if old == value else b"%b%b%b" % (body[:at], value, body[at + len(old) :])
-    members = members_of(body)
+    members = {each: raw for each, raw in members_of(body).items() if each == name or each.casefold() != name}
     members[name] = msgspec.Raw(value)
     return msgspec.json.encode(members)
 
@@ -78,16 +80,17 @@ def _only_place(body: bytes, name: str) -> int | None:
     if any(escape in body for escape in _ESCAPED):
         return None
     quoted = b'"%b"' % name.encode()
+    lowered = body.lower()
     place: int | None = None
-    at = body.find(quoted)
+    at = lowered.find(quoted)
     while at >= 0:
         value = _VALUE.match(body, at + len(quoted))
         # Behind a backslash it is the end of a text that quotes the name.
         if value is not None and body[at - 1 : at] != b"\\":
-            if place is not None:
+            if place is not None or not body.startswith(quoted, at):
                 return None
             place = value.end()
-        at = body.find(quoted, at + 1)
+        at = lowered.find(quoted, at + 1)
     return place
 
 

@@ -22,6 +22,7 @@ from aicn.wire.json_members import MEMBERS_MAX, NO_JSON, members_of, stands_once
         (b'{"model":"other","x": 1,"model":"P/m"}', b'{"model":"m","x":1}'),
         (b'{"model":"other","x": 1,"model":"m"}', b'{"model":"m","x":1}'),
         (b'{"mod\\u0065l":"other","x": 1,"model":"m"}', b'{"model":"m","x":1}'),
+        (b'{"model":"P/m","x": 1,"Model":"other","y":{"MODEL":1}}', b'{"model":"m","x":1,"y":{"MODEL":1}}'),
     ],
 )
 def test_only_the_member_changes(body: bytes, changed: bytes) -> None:
@@ -44,6 +45,7 @@ def test_what_is_no_object_is_refused(body: bytes) -> None:
         (b'{"model":"other","model":"m"}', False),
         (b'{"\\u006dodel":"other","model":"m"}', False),
         (b'{"\\u006Dodel":"m"}', False),
+        (b'{"model":"m","Model":"other"}', False),
         (b'{"model":"m","a":{"model":"other"}}', False),
     ],
 )

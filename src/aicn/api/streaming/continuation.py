@@ -17,7 +17,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.api.sse import data_of, split_events
-from aicn.wire.json_members import NO_JSON, members_of
+from aicn.wire.json_members import MEMBERS_MAX, NO_JSON, members_of
 
 HEADER: Final = b"x-aicn-continue"
 """`1` asks for it and `0` refuses it, whatever the configuration says."""
@@ -83,11 +83,13 @@ _encode: Final = msgspec.json.encode
 def continuable(body: bytes) -> Continuation | None:
     """Return what is needed to continue the answer to a streamed chat; None if that cannot be continued.
 
-    Not continued are: several answers at once, answers in a given form (JSON, a grammar), and a conversation whose
-    last message is the assistant's already.
+    Not continued are: several answers at once, answers in a given form (JSON, a grammar), a conversation whose last
+    message is the assistant's already, and one of more messages than are taken apart.
     """
     try:
         fields = members_of(body)
+        if body.count(b",") > MEMBERS_MAX:
+            return None
         messages = _messages.decode(fields.get("messages", msgspec.Raw(b"[]")))
         last = _message.decode(messages[-1]) if messages else None
     except NO_JSON:

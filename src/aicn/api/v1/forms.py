@@ -41,10 +41,11 @@ class FormEndpoint(V1Endpoint):
         """Read as much of the form as it takes to know the model."""
         headers: Headers = caller.scope["headers"]
         try:
-            finder = FieldFinder(boundary_of(_content_type(headers)), frozenset({_MODEL}))
+            boundary = boundary_of(_content_type(headers))
         except MalformedFrame as error:
             raise ApiError(Code.PARAMETER, str(error), 415) from error
         refuse_encoded(headers)
+        finder = FieldFinder(boundary, frozenset({_MODEL}))
         body = await caller.read_upload()
         beginning = body if isinstance(body, bytes) else body.beginning
         spooled: Spooled | None = None
@@ -61,7 +62,7 @@ class FormEndpoint(V1Endpoint):
         ask = Ask(
             project,
             model,
-            _with(body, spooled, field, model.encode()),
+            _with(body, spooled, field, model.encode(), Behind(boundary)),
             headers=passed_headers(headers),
             endpoint=self._endpoint,
             first_byte_timeout_s=defaults.IMAGE_FIRST_BYTE_TIMEOUT_S,
@@ -81,15 +82,50 @@ def _content_type(headers: Headers) -> bytes:
     return next((value for name, value in headers if name == b"content-type"), b"")
 
 
-def _with(body: bytes | StreamedBody, spooled: Spooled | None, field: Field, model: bytes) -> bytes | StreamedBody:
-    """Return the body with `model` in the place of the field."""
+def _with(
+    body: bytes | StreamedBody, spooled: Spooled | None, field: Field, model: bytes, behind: Behind
+) -> bytes | StreamedBody:
+    """Return the body with `model` in the place of the field, what stands behind it looked through by `behind`."""
     if isinstance(body, bytes):
-        return b"%b%b%b" % (body[: field.begin], model, body[field.end :])
+        return b"%b%b%b" % (body[: field.begin], model, behind.checked(body[field.end :]))
     size_bytes = None if body.size_bytes is None else body.size_bytes + len(model) - (field.end - field.begin)
     if spooled is not None:
-        return StreamedBody(b"", spooled.parts(field, model), size_bytes)
-    held = b"%b%b%b" % (body.beginning[: field.begin], model, body.beginning[field.end :])
-    return StreamedBody(held, body.take_rest(), size_bytes)
+        return StreamedBody(b"", spooled.parts(field, model, behind), size_bytes)
+    held = b"%b%b%b" % (body.beginning[: field.begin], model, behind.checked(body.beginning[field.end :]))
+    return StreamedBody(held, behind.each(body.take_rest()), size_bytes)
+
+
+class Behind:
+    """What stands behind the model's name in a form, and may not name another one.
+
+    Programs differ in which of two fields of one name they take: the second could be a model that the caller may not
+    ask.
+    """
+
+    def __init__(self, boundary: bytes) -> None:
+        self._finder = FieldFinder(boundary, frozenset({_MODEL}))
+
+    def checked(self, part: bytes) -> bytes:
+        """Return the next part as it is.
+
+        Raises:
+            ApiError: a second field has that name, or the form is none any more.
+        """
+        try:
+            self._finder.feed(part)
+        except MalformedFrame as error:
+            raise ApiError(Code.PARAMETER, str(error)) from error
+        if self._finder.found:
+            raise ApiError(Code.PARAMETER, "the form has more than one field `model`", param=_MODEL)
+        return part
+
+    async def each(self, parts: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        """Yield all parts as they are."""
+        try:
+            async for part in parts:
+                yield self.checked(part)
+        finally:
+            await parts.aclose()
 
 
 class Spooled:
@@ -138,7 +174,7 @@ class Spooled:
         self._budget.give_back(self._counted_bytes)
         self._counted_bytes = 0
 
-    async def parts(self, field: Field, model: bytes) -> AsyncGenerator[bytes]:
+    async def parts(self, field: Field, model: bytes, behind: Behind) -> AsyncGenerator[bytes]:
         """Yield the form with `model` in the place of the field: from the file, then as it arrives."""
         file = self._file
         if file is None:
@@ -151,9 +187,9 @@ class Spooled:
                 yield model
             file.seek(field.end)
             async for part in _kept(file, None):
-                yield part
+                yield behind.checked(part)
             async for part in self._rest:
-                yield part
+                yield behind.checked(part)
         finally:
             self.close()
             await self._rest.aclose()

@@ -7,6 +7,7 @@ import pytest
 
 from aicn import defaults
 from aicn.api.streaming import Continuation, continuable
+from aicn.wire.json_members import MEMBERS_MAX
 
 ASKED: dict[str, Any] = {
     "model": "m",
@@ -214,6 +215,7 @@ def test_a_stream_that_has_been_continued_still_fits_when_it_cannot_be_once_more
     "body",
     [
         _body(stream=False),
+        _body(messages=[[]] * (MEMBERS_MAX + 1) + [{"role": "user", "content": "hi"}]),
         _body(n=2),
         _body(response_format={"type": "json_object"}),
         _body(guided_regex="a+"),

@@ -8,7 +8,7 @@ import pytest
 
 from aicn.api.budget import Budget
 from aicn.api.errors import ApiError
-from aicn.api.v1.forms import Spooled
+from aicn.api.v1.forms import Behind, Spooled
 from aicn.errors import MalformedFrame
 from aicn.routing import StreamedBody
 from aicn.wire.multipart import FieldFinder
@@ -37,10 +37,20 @@ async def test_the_form_comes_back_with_another_name_and_what_was_still_to_come(
     spooled = Spooled(body(b"x" * 5_000, b"y" * 5_000 + FIELD[:20], FIELD[20:] + END[:10], END[10:]), budget)
     await spooled.read(found)
     assert budget.held_bytes == len(BEGIN) + 10_000 + len(FIELD) + 10
-    parts = [part async for part in spooled.parts(found.found["model"], b"m")]
+    parts = [part async for part in spooled.parts(found.found["model"], b"m", Behind(b"b"))]
     whole = BEGIN + b"x" * 5_000 + b"y" * 5_000 + FIELD.replace(b"P/m", b"m") + END
     assert b"".join(parts) == whole
     assert budget.held_bytes == 0
+
+
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+async def test_a_form_that_names_a_second_model_is_refused_wherever_it_does(step: int) -> None:
+    rest = b'\r\n--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx' + FIELD + END
+    behind = Behind(b"b")
+    with pytest.raises(ApiError) as refused:
+        for start in range(0, len(rest), step):
+            behind.checked(rest[start : start + step])
+    assert (refused.value.status, refused.value.param) == (400, "model")
 
 
 async def test_all_forms_together_have_a_limit_on_the_disk() -> None:
