@@ -169,6 +169,10 @@ peer can cause by sending one byte at a time."""
 API_MAX_CONNECTIONS: Final = 4_096
 """Open HTTP connections of a listener; beyond it those go that are idle, and while none is the answer is 503."""
 
+OPEN_FILES_MAX: Final = 16_384
+"""The process asks its system for so many open files: two listeners at their bound, and as much for all else. Half of
+a TLS handshake takes some 60 kB until its time is up, so that more would be room for an attack."""
+
 API_KEEPALIVE_S: Final = 75
 """Idle HTTP connections are kept as long as common reverse proxies keep theirs."""
 
@@ -177,6 +181,9 @@ SHUTDOWN_GRACE_S: Final = 5
 
 API_HEAD_TIMEOUT_S: Final = 30.0
 """From a connection, or the first byte of a later request, to the end of the request's head."""
+
+TLS_HANDSHAKE_TIMEOUT_S: Final = 10.0
+"""From a connection to the end of its TLS handshake, which takes some round trips."""
 
 BODY_TIMEOUT_S: Final = 120.0
 """From the head of an HTTP request to the end of its body: 32 MiB over a slow line."""

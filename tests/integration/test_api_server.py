@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -13,8 +14,10 @@ from aicn import defaults
 from aicn.api.caller import Caller, ClientGone
 from aicn.api.errors import ApiError
 from aicn.api.server import ApiServer
+from aicn.api.tls import TlsFiles
 from aicn.errors import ConfigError, ListenFailed
 from aicn.tripwire import Tripwire
+from support.certificates import write_certificate
 
 DEADLINE_S = 10.0
 
@@ -175,6 +178,16 @@ async def test_head_that_never_comes_is_not_waited_for(
     await server.start()
     answer = await _exchange(server, *start)
     assert b"HTTP/1.1 408 " in answer
+    await server.close()
+
+
+async def test_a_handshake_that_never_ends_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "TLS_HANDSHAKE_TIMEOUT_S", 0.1)
+    files = TlsFiles(*write_certificate(tmp_path, "node.example"))
+    server = ApiServer(_app, "127.0.0.1:0", tls=files.context)
+    await server.start()
+    for beginning in (b"", b"\x16\x03\x01\x02\x00\x01"):
+        assert await _exchange(server, beginning) == b""
     await server.close()
 
 

@@ -20,15 +20,17 @@ else:
     import resource
 
     def connections_allowed() -> int:
-        """Return how many connections a listener may have; the process gets all open files that it may have.
+        """Return how many connections a listener may have; the process gets the open files that they need.
 
         Most systems give a program 1,024 at first and leave it to the program to ask for more.
         """
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # macOS says that there is no limit and refuses what is beyond its own.
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         if allowed == resource.RLIM_INFINITY:
             return defaults.API_MAX_CONNECTIONS
+        wanted = defaults.OPEN_FILES_MAX if most == resource.RLIM_INFINITY else min(most, defaults.OPEN_FILES_MAX)
+        if allowed < wanted:
+            # macOS says that there is no limit and refuses what is beyond its own.
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+                allowed = wanted
         return max(_SHARE, min(defaults.API_MAX_CONNECTIONS, allowed // _SHARE))

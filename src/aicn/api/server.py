@@ -28,6 +28,22 @@ class _EmbeddedServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept on `sockets`; as uvicorn does, with a bound of our own to how long a TLS handshake takes."""
+        config, loop = self.config, asyncio.get_running_loop()
+        timeout_s = None if config.ssl is None else defaults.TLS_HANDSHAKE_TIMEOUT_S
+        self.servers = [
+            await loop.create_server(
+                lambda: BoundedConnection(config, self.server_state, {}, loop),
+                sock=one,
+                ssl=config.ssl,
+                backlog=config.backlog,
+                ssl_handshake_timeout=timeout_s,
+            )
+            for one in sockets or ()
+        ]
+        self.started = True
+
 
 class ApiServer:
     """Serves an ASGI application on one address."""
