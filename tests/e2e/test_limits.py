@@ -110,6 +110,24 @@ async def test_tokens_of_a_stream_that_is_left_early_count(gateway: KeyedGateway
     assert json.loads(rows)["completion_tokens"] >= 20
 
 
+async def test_to_count_tokens_is_a_request_that_takes_none(gateway: KeyedGateway) -> None:
+    number, secret = await gateway.add("--name", "Ann", "--requests-per-minute", "4", "--tokens-per-minute", "100")
+    gateway.server.once = [Plan(body=SPENT)]
+    assert (await gateway.ask(secret))[0] == 200
+    assert (await gateway.ask(secret))[0] == 429, "its tokens are used up"
+    asked = [await gateway.ask(secret, path="/v1/messages/count_tokens") for _ in range(4)]
+    assert [status for status, _, _ in asked] == [200, 200, 200, 429]
+    assert [list(body) for _, _, body in asked[:3]] == [["input_tokens"]] * 3
+    path = gateway.entry.config_path
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            rows = aicn("ledger", path, "--json", "--key", number, cwd=path.parent).stdout
+            if rows and (row := json.loads(rows))["requests"] == 4:
+                break
+            await asyncio.sleep(0.2)
+    assert row["prompt_tokens"] + row["completion_tokens"] == 100
+
+
 async def burst(gateway: KeyedGateway, secret: str, number: int = 200) -> Counter[int]:
     """Ask so many times at once; return how often each status was answered."""
     return Counter(answer[0] for answer in await asyncio.gather(*(gateway.ask(secret) for _ in range(number))))

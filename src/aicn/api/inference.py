@@ -131,7 +131,9 @@ class InferenceEndpoint(ABC):
                 use.body(ask.body)
             async with (
                 Tripwire(caller.raise_when_gone),
-                self._admission.admit(principal, ask.project, ask.model, _size(ask), caller.at_release) as admitted,
+                self._admission.admit(
+                    principal, ask.project, ask.model, _read_size(ask), caller.at_release
+                ) as admitted,
             ):
                 if admitted.queued_s:
                     use.queued(admitted.queued_s)
@@ -194,8 +196,13 @@ def _outcome_of(error: ApiError) -> Outcome:
 
 
 def _size(ask: Ask) -> int:
-    """Return the size of what a model is to read, in bytes, as far as it is made of words: a form is mostly files."""
-    return len(ask.body) if isinstance(ask.body, bytes) and ask.endpoint is not Endpoint.COUNT_TOKENS else 0
+    """Return the size of what is asked, in bytes, as far as it is made of words: a form is mostly files."""
+    return len(ask.body) if isinstance(ask.body, bytes) else 0
+
+
+def _read_size(ask: Ask) -> int | None:
+    """Return the size of what the model is to read, None if it reads nothing: tokens are counted without it."""
+    return None if ask.endpoint is Endpoint.COUNT_TOKENS else _size(ask)
 
 
 def _times(queued_s: float, first_token_s: float) -> tuple[tuple[bytes, bytes], ...]:
