@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 
 from aicn.config import parse_duration
 from aicn.errors import UsageError
@@ -26,6 +26,7 @@ def moment_unix_s(text: str, *, ahead: bool = False) -> float:
     else:
         return time.time() + (while_s if ahead else -while_s)
     try:
-        return datetime.fromisoformat(text).timestamp()
+        # Moments that have no date in UTC could be kept, and never shown.
+        return datetime.fromisoformat(text).astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         raise UsageError(f"{text!r} is no time; write 24h, 90m, 2026-11-23 or 2026-11-23T17:30:00Z") from None
