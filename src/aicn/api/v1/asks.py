@@ -10,11 +10,12 @@ from aicn import defaults
 from aicn.api.caller import Caller
 from aicn.api.errors import ApiError, Code
 from aicn.api.inference import Inference, InferenceEndpoint, Request
+from aicn.api.principal import principal_of
 from aicn.api.surface import Surface
 from aicn.api.v1.errors import ANTHROPIC, OPENAI, RESPONSES
 from aicn.api.v1.names import Names
 from aicn.endpoints import Endpoint
-from aicn.ids import ModelKind
+from aicn.ids import ModelKind, ModelName, ProjectName
 from aicn.routing import Ask
 from aicn.wire.http_frames import Headers, header_text
 from aicn.wire.json_members import NO_JSON, stands_once, with_text_member
@@ -65,6 +66,11 @@ class V1Endpoint(InferenceEndpoint):
         self._names = names
         self._endpoint = endpoint
 
+    def find(self, caller: Caller, name: str) -> tuple[ProjectName, ModelName]:
+        """Return the model that `caller` means by a name; as `Names.find`."""
+        project = header_text(caller.scope["headers"], _PROJECT_HEADER)
+        return self._names.find(name, project, principal_of(caller.scope).allows)
+
     @property
     def first_byte_timeout_s(self) -> float:
         """How long the head of an answer may take, in seconds."""
@@ -88,7 +94,7 @@ class JsonEndpoint(V1Endpoint):
             name = _text(fields.model)
             if name is None:
                 raise ApiError(Code.PARAMETER, "the body has no `model`, or one that is no text", param="model")
-            project, model = self._names.find(name, header_text(headers, _PROJECT_HEADER))
+            project, model = self.find(caller, name)
             ask = Ask(
                 project,
                 model,

@@ -58,7 +58,7 @@ class FormEndpoint(V1Endpoint):
         except MalformedFrame as error:
             raise ApiError(Code.PARAMETER, str(error)) from error
         field = _found(finder)
-        project, model = self._names.find(field.value, header_text(headers, b"openai-project"))
+        project, model = self.find(caller, field.value)
         ask = Ask(
             project,
             model,

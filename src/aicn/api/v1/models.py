@@ -56,8 +56,9 @@ class ModelRoutes:
         caller.name_request()
         raw: bytes = caller.scope.get("raw_path") or caller.scope["path"].encode()
         name = unquote(raw.partition(b"/v1/models/")[2].decode("latin-1"), errors="replace")
-        project, model = self.names.find(name, header_text(caller.scope["headers"], b"openai-project"))
-        principal_of(caller.scope).require(project, model)
+        may = principal_of(caller.scope)
+        project, model = self.names.find(name, header_text(caller.scope["headers"], b"openai-project"), may.allows)
+        may.require(project, model)
         return self._described(project, model, name)
 
     def _described(self, project: ProjectName, model: ModelName, name: str = "") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Final
 
 from aicn import defaults
@@ -10,6 +10,9 @@ from aicn.api.errors import ApiError, Code
 from aicn.errors import ModelNotFound, NoCandidate
 from aicn.ids import ModelName, ProjectName, name_fault
 from aicn.peers import Directory
+
+May = Callable[[ProjectName, ModelName], bool]
+"""Tells whether a client may ask a model."""
 
 _NAMED_MAX: Final = 5
 """Choices that a refusal names."""
@@ -23,16 +26,16 @@ class Names:
         self._directory = directory
         self._default = ProjectName(default_project)
 
-    def find(self, name: str, project: str = "") -> tuple[ProjectName, ModelName]:
+    def find(self, name: str, project: str = "", may: May = lambda _, __: True) -> tuple[ProjectName, ModelName]:
         """Return project and model that a client means.
 
-        A model of the project that the caller names, or of the node's default one, comes first; then the only project
-        that serves a model of that very name, slashes included; then what stands before the first slash is the
-        project.
+        A model of the project that the caller names, or of the node's default one, comes first. Then what stands before
+        the first slash is the project, or all of it is the name of a model of the only project that has one.
 
         Args:
             name: as the client writes it.
             project: as the client names it apart from the model, if it does.
+            may: whether the client may ask a model; what it may not ask makes no name unclear.
 
         Raises:
             ApiError: nobody serves such a model (404), or nobody any more since a short while (503), or models of
@@ -48,20 +51,21 @@ class Names:
             raise self._missing(f"{project}/{name}", project, model)
         if self._default and directory.names(self._default, model):
             return self._default, model
-        owners = self._owners(model)
-        if len(owners) == 1:
-            return owners[0], model
-        before, slash, behind = name.partition("/")
-        if slash and directory.names(ProjectName(before), ModelName(behind)):
-            return ProjectName(before), ModelName(behind)
-        if owners:
-            choices = ", ".join(f"{owner}/{name}" for owner in owners[:_NAMED_MAX])
+        meant = self._meant(name, may)
+        if len(meant) == 1:
+            return meant[0]
+        if meant:
+            choices = ", ".join(
+                f"{owner}/{model}" if each == model else f"{each!r} with the header OpenAI-Project: {owner}"
+                for owner, each in meant[:_NAMED_MAX]
+            )
             raise ApiError(
                 Code.PARAMETER,
-                f"{len(owners)} projects serve a model {name!r}; write which one you mean: {choices}",
+                f"{len(meant)} projects serve a model that {name!r} may mean; write which one you mean: {choices}",
                 slug="model_ambiguous",
                 param="model",
             )
+        before, _, behind = name.partition("/")
         if self._directory.left(model):
             raise _nobody(name)
         raise self._missing(name, before, ModelName(behind))
@@ -70,13 +74,22 @@ class Names:
         """Return why a model of that name cannot be asked: unknown, or served by nobody for the moment."""
         return _nobody(name) if project in self._directory.left(model) else _unknown(name)
 
-    def _owners(self, model: ModelName) -> Sequence[ProjectName]:
-        """Return the projects that have such a model; those that serve it now, if any does."""
-        owners = self._directory.projects_with(model)
-        if len(owners) > 1:
-            serving = [owner for owner in owners if self._directory.serving(owner, model)]
-            return serving or owners
-        return owners
+    def _meant(self, name: str, may: May) -> list[tuple[ProjectName, ModelName]]:
+        """Return the models that a name may mean; if there are several, those that may be asked and are served now.
+
+        A name with a slash is read both ways, and neither comes first: else a stranger who calls a project or a model
+        so would be sent what others are asked.
+        """
+        directory = self._directory
+        before, slash, behind = name.partition("/")
+        meant = [(owner, ModelName(name)) for owner in directory.projects_with(ModelName(name))]
+        if slash and directory.names(ProjectName(before), ModelName(behind)):
+            meant.append((ProjectName(before), ModelName(behind)))
+        if len(meant) > 1:
+            meant = [each for each in meant if may(*each)] or meant
+        if len(meant) > 1:
+            meant = [each for each in meant if directory.serving(*each)] or meant
+        return meant
 
 
 def _nobody(name: str) -> ApiError:

@@ -31,7 +31,9 @@ def directory(clock: ManualClock, *served: str) -> Directory:
         pytest.param(["P:m", "Q:m"], "Q", "", "m", "Q:m", id="of the default project"),
         pytest.param(["P:m"], "Q", "", "m", "P:m", id="not of the default project"),
         pytest.param(["P:m", "Q:m"], "Q", "P", "m", "P:m", id="of the project that the caller names"),
-        pytest.param(["P:m", "Q:P/m"], "", "", "P/m", "Q:P/m", id="the whole name comes first"),
+        pytest.param(["P:m", "Q:P/m"], "", "", "Q/P/m", "Q:P/m", id="a name like another's with its project"),
+        pytest.param(["P:m", "Q:P/m"], "", "P", "m", "P:m", id="a name like another's, its project named apart"),
+        pytest.param(["P:m", "Q:P/m"], "P", "", "m", "P:m", id="a name like another's, of the default project"),
         pytest.param(["P:m", "P:m"], "", "", "m", "P:m", id="served twice"),
     ],
 )
@@ -47,6 +49,15 @@ def test_a_model_is_found(served: list[str], default: str, project: str, name: s
         pytest.param(["P:m"], "", "Q/m", 404, "model_not_found", "'Q/m'", id="of another project"),
         pytest.param(["P:m"], "Q", "m", 404, "model_not_found", "'Q/m'", id="not of the project that is named"),
         pytest.param(["P:m", "Q:m"], "", "m", 400, "model_ambiguous", "P/m, Q/m", id="of several"),
+        pytest.param(
+            ["P:m", "Q:P/m"],
+            "",
+            "P/m",
+            400,
+            "model_ambiguous",
+            "Q/P/m, 'm' with the header OpenAI-Project: P",
+            id="both",
+        ),
         pytest.param(["P:m"], "", "", 400, "", "write the name", id="empty"),
         pytest.param(["P:m"], "", "a\nb", 400, "", "write the name", id="no name"),
         pytest.param(["P:m"], "", "x" * 10_000, 400, "", "write the name", id="endless"),
@@ -104,3 +115,12 @@ def test_names_that_are_away_are_not_without_number(monkeypatch: pytest.MonkeyPa
     for number in range(3):
         known.apply(Heartbeat(PeerId(f"peer{number}"), NodeFlags(0), ()))
     assert [known.left(ModelName(name)) for name in "abc"] == [(), ("P",), ("P",)]
+
+
+@pytest.mark.parametrize(("served", "name"), [(["P:m", "Q:m"], "m"), (["P:m", "Q:P/m"], "P/m")])
+def test_what_a_key_may_not_ask_makes_no_name_unclear(served: list[str], name: str) -> None:
+    names = Names(directory(ManualClock(), *served), "")
+    assert names.find(name, may=lambda project, _: project == "P") == ("P", "m")
+    with pytest.raises(ApiError) as refused:
+        names.find(name, may=lambda _, __: False)
+    assert refused.value.slug == "model_ambiguous"
