@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import io
 import json
@@ -17,8 +18,8 @@ import pytest_asyncio
 
 from aicn import defaults
 from support.image_answers import fields
-from support.mock_model_server import MockModelServer, Plan, Seen
-from support.processes import NodeProcess, Nodes
+from support.mock_model_server import DONE, MockModelServer, Plan, Seen
+from support.processes import POLL_S, NodeProcess, Nodes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -320,6 +321,69 @@ async def test_a_failure_that_is_nested_too_deeply_to_be_read_is_told(setup: Set
     setup.server.plan = Plan(status=status, body=NESTED)
     answered, told = await setup.post("/v1/chat/completions", json={"model": "P/m"})
     assert (answered, is_openai(told)) == (status, True)
+
+
+async def test_an_answer_that_is_nested_too_deeply_to_be_read_passes(setup: Setup) -> None:
+    setup.server.plan = Plan(body=NESTED)
+    async with setup.http.post(f"{setup.base}/v1/chat/completions", json={"model": "P/m"}) as answer:
+        assert (answer.status, await answer.read()) == (200, NESTED)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_events_that_are_nested_too_deeply_to_be_read_pass(setup: Setup, *, first: bool) -> None:
+    word, deep = (
+        b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n',
+        b"data: %b\n\n" % NESTED.replace(b"0", b"null", 1),
+    )
+    written = (deep, word, DONE) if first else (word, deep, DONE)
+    setup.server.plan = Plan(chunks=written)
+    async with setup.http.post(f"{setup.base}/v1/chat/completions", json={"model": "P/m", "stream": True}) as answer:
+        assert (answer.status, await answer.read()) == (200, b"".join(written))
+
+
+SECRET = "the-words-of-a-user"
+QUOTING = json.dumps({"error": {"message": f"cannot answer {SECRET}", "type": "x"}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("plan", "stream"),
+    [
+        (Plan(status=400, body=QUOTING), False),
+        (Plan(status=422, body=QUOTING), True),
+        (Plan(status=500, body=QUOTING), False),
+        (Plan(status=500, body=f"<html>{SECRET}".encode()), False),
+        (Plan(body=QUOTING), False),
+        (Plan(chunks=(b"data: %b\n\n" % QUOTING,)), True),
+        (Plan(chunks=(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n', b"data: %b\n\n" % QUOTING)), True),
+        (Plan(chunks=(f'data: {{"choices":[{{"delta":{{"content":"{SECRET}"}}}}]}}\n\n'.encode(),)), True),
+        (Plan(body=SECRET.encode() * 9, die_after=20), False),
+        (Plan(die_at_once=True), False),
+    ],
+)
+async def test_nothing_of_a_question_or_an_answer_is_logged_where_it_fails(
+    setup: Setup, plan: Plan, *, stream: bool
+) -> None:
+    setup.server.plan = plan
+    asked = {"model": "P/m", "stream": stream, "messages": [{"role": "user", "content": SECRET}]}
+    number = sum(line.count(" kind=chat ") for line in setup.entry.log.splitlines())
+    with contextlib.suppress(aiohttp.ClientPayloadError):
+        async with setup.http.post(f"{setup.base}/v1/chat/completions", json=asked) as answer:
+            await answer.read()
+    async with asyncio.timeout(10):
+        while sum(line.count(" kind=chat ") for line in setup.entry.log.splitlines()) == number:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)
+    assert SECRET not in setup.entry.log + setup.worker.log
+
+
+@pytest.mark.parametrize(
+    "body",
+    [f'{{"model":{{"{SECRET}":1}}}}', f'{{"model":"m","{SECRET}', f'{{"model":"\\n\\u001b[31m{SECRET}"}}', SECRET],
+)
+async def test_nothing_of_a_question_is_logged_that_cannot_be_read(setup: Setup, body: str) -> None:
+    assert (await setup.post("/v1/chat/completions", data=body, headers=JSON))[0] == 400
+    # What is told of this one stands behind all that was told of the first.
+    await setup.chat("P/m")
+    assert SECRET not in setup.entry.log + setup.worker.log
 
 
 @pytest.mark.parametrize("status", [429, 503])
