@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -103,28 +104,31 @@ async def test_tokens_of_a_stream_that_is_left_early_count(gateway: KeyedGateway
             got += await answer.content.readany()
         answer.close()
     assert int(head["x-ratelimit-remaining-tokens"]) < 1000
+    assert (await until_written(gateway, number, requests=1))["completion_tokens"] >= 20
+
+
+async def until_written(gateway: KeyedGateway, key: str, *, requests: int) -> dict[str, Any]:
+    """Wait until the ledger has so many requests of a key at its one place; return what it tells of them."""
     path = gateway.entry.config_path
     async with asyncio.timeout(DEADLINE_S):
-        while not (rows := aicn("ledger", path, "--json", "--key", number, cwd=path.parent).stdout):  # noqa: ASYNC110
+        while True:
+            done = await asyncio.to_thread(aicn, "ledger", path, "--json", "--key", key, cwd=path.parent)
+            if done.stdout and (row := json.loads(done.stdout))["requests"] == requests:
+                return dict(row)
             await asyncio.sleep(0.2)
-    assert json.loads(rows)["completion_tokens"] >= 20
 
 
 async def test_to_count_tokens_is_a_request_that_takes_none(gateway: KeyedGateway) -> None:
     number, secret = await gateway.add("--name", "Ann", "--requests-per-minute", "4", "--tokens-per-minute", "100")
     gateway.server.once = [Plan(body=SPENT)]
     assert (await gateway.ask(secret))[0] == 200
+    # A client has its answer a moment before what it took is counted.
+    await until_written(gateway, number, requests=1)
     assert (await gateway.ask(secret))[0] == 429, "its tokens are used up"
     asked = [await gateway.ask(secret, path="/v1/messages/count_tokens") for _ in range(4)]
     assert [status for status, _, _ in asked] == [200, 200, 200, 429]
     assert [list(body) for _, _, body in asked[:3]] == [["input_tokens"]] * 3
-    path = gateway.entry.config_path
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            rows = aicn("ledger", path, "--json", "--key", number, cwd=path.parent).stdout
-            if rows and (row := json.loads(rows))["requests"] == 4:
-                break
-            await asyncio.sleep(0.2)
+    row = await until_written(gateway, number, requests=4)
     assert row["prompt_tokens"] + row["completion_tokens"] == 100
 
 
