@@ -6,6 +6,7 @@ How soon is measured by `make bench`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -136,6 +137,13 @@ async def _sees_it_close(seen: Seen) -> None:
     assert not seen.finished
 
 
+async def _hang_up(post: asyncio.Task[aiohttp.ClientResponse]) -> None:
+    """Leave a request, which may have been answered in this moment."""
+    post.cancel()
+    with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError):
+        (await post).close()
+
+
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("path", "request_of", "plan"), BEFORE)
 async def test_client_that_leaves_before_the_answer(shared: Setup, path: str, request_of: Any, plan: Plan) -> None:
@@ -174,8 +182,7 @@ async def test_node_that_is_killed(setup: Setup, victim: str) -> None:
         node: NodeProcess = getattr(setup, victim)
         await node.kill()
         await _sees_it_close(seen)
-        post.cancel()
-        await asyncio.wait([post])
+        await _hang_up(post)
 
 
 async def test_client_that_leaves_while_its_node_stands_still(setup: Setup) -> None:
@@ -185,8 +192,7 @@ async def test_client_that_leaves_while_its_node_stands_still(setup: Setup) -> N
         async with aiohttp.ClientSession() as http:
             post = asyncio.create_task(http.post(setup.url(OLD), **_chat(stream=True)))
             await _until_under_way(http, setup, 1)
-            post.cancel()
-            await asyncio.wait([post])
+            await _hang_up(post)
             await _until_under_way(http, setup, 0)
     finally:
         os.kill(setup.worker.pid, signal.SIGCONT)
