@@ -24,6 +24,10 @@ MAX_PARTS: Final = 1_000
 _BOUNDARY: Final = re.compile(rb'(?i)(?:^|;)\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))')
 _NAME: Final = re.compile(rb'(?i);\s*name=(?:"((?:[^"\\\r\n]|\\.)*)"|([^\s;"]+))')
 _FILE_NAME: Final = re.compile(rb"(?i);\s*filename\*?=")
+_EXTENDED_NAME: Final = re.compile(rb"(?i);\s*name\*")
+_FOLD: Final = re.compile(rb"\r\n[ \t]+")
+"""A header that goes on in the next line, which RFC 2045 allows and nobody writes any more."""
+
 _DISPOSITION: Final = re.compile(rb"(?im)^content-disposition:[ \t]*form-data([^\r\n]*)")
 
 
@@ -176,10 +180,13 @@ class FieldFinder:
         return True
 
     def _looked_for(self, head: bytes) -> str | None:
-        disposition = _DISPOSITION.search(head)
-        if disposition is None or _FILE_NAME.search(disposition[1]):
+        dispositions = _DISPOSITION.findall(_FOLD.sub(b" ", head))
+        if len(dispositions) > 1 or any(map(_EXTENDED_NAME.search, dispositions)):
+            # Programs differ in what they make of it; RFC 7578 knows neither.
+            raise MalformedFrame("a part of the form does not say clearly what its name is")
+        if not dispositions or _FILE_NAME.search(dispositions[0]):
             return None
-        name = _NAME.search(disposition[1])
+        name = _NAME.search(dispositions[0])
         text = (name[1] or name[2] or b"").decode(errors="replace") if name else ""
         return text if text in self._names and text not in self.found else None
 

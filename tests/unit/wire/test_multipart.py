@@ -74,6 +74,10 @@ def test_what_is_no_such_field(data: bytes) -> None:
     assert finder.found == {}
 
 
+def test_a_header_in_two_lines_names_a_field() -> None:
+    assert find(form(b'Content-Disposition: form-data;\r\n\tname="model"\r\n\r\nm')).found["model"].value == "m"
+
+
 def test_of_two_the_first_counts_and_several_are_found() -> None:
     stream = b'Content-Disposition: form-data; name="stream"\r\n\r\ntrue'
     data = form(FIELD, FIELD.replace(b"painter", b"other"), stream)
@@ -102,6 +106,20 @@ def test_nothing_is_read_behind_what_is_looked_for() -> None:
 def test_what_is_beyond_bounds_is_refused(data: bytes, words: str, step: int | None) -> None:
     with pytest.raises(MalformedFrame, match=words):
         find(data, step)
+
+
+@pytest.mark.parametrize("step", [None, 1])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'Content-Disposition: form-data; name="x"\r\nContent-Disposition: form-data; name="model"',
+        b"Content-Disposition: form-data; name*=utf-8''model",
+        b"Content-Disposition: form-data; name=\"x\"; name*=utf-8''model",
+    ],
+)
+def test_a_name_that_programs_read_in_different_ways_is_refused(head: bytes, step: int | None) -> None:
+    with pytest.raises(MalformedFrame, match="clearly"):
+        find(form(head + b"\r\n\r\nm"), step)
 
 
 def test_a_large_file_is_not_held() -> None:
