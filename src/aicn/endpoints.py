@@ -40,6 +40,11 @@ class Endpoint(StrEnum):
         return _OPERATIONS[self]
 
 
+FORM_ENDPOINTS: Final = frozenset(
+    {Endpoint.IMAGE_EDIT, Endpoint.IMAGE_VARIATION, Endpoint.TRANSCRIPTION, Endpoint.TRANSLATION}
+)
+"""Where a form with files is sent; everywhere else it is JSON."""
+
 _KINDS: Final = {
     Endpoint.IMAGE_GENERATION: ModelKind.IMAGE_GENERATION,
     Endpoint.IMAGE_EDIT: ModelKind.IMAGE_EDIT,

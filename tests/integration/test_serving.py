@@ -60,6 +60,11 @@ def request(
     return encode_request_head(RequestHead(method, target, framed))
 
 
+def upload(*headers: tuple[bytes, bytes], length: int) -> bytes:
+    """Return the head of a request with a form; JSON waits until it is here whole."""
+    return request(*headers, (b"content-type", b"multipart/form-data; boundary=x"), length=length, model="editor")
+
+
 async def answer(stream: Stream) -> tuple[ResponseHead, bytes]:
     """Read a whole answer."""
     parser = ResponseParser()
@@ -85,7 +90,11 @@ async def setup(request: pytest.FixtureRequest) -> AsyncIterator[Setup]:
         async def save(_: tuple[Model, ...]) -> None:
             return
 
-        models = [Model.of("P", "m", model.chat_url, 0, "c1"), Model.of("P", "drawer", model.image_url, 1, "")]
+        models = [
+            Model.of("P", "m", model.chat_url, 0, "c1"),
+            Model.of("P", "drawer", model.image_url, 1, ""),
+            Model.of("P", "editor", f"{model.url}/v1/images/edits", 2, ""),
+        ]
         registry = ModelRegistry(models, save=save)
         backends = BackendClient()
         uses = Uses()
@@ -135,10 +144,26 @@ async def test_status_passes(setup: Setup, status: int) -> None:
 async def test_large_upload_passes_while_it_arrives(setup: Setup) -> None:
     data = bytes(range(256)) * 32_768  # 8 MiB
     stream = await setup.open()
+    writing = asyncio.create_task(stream.write(upload(length=len(data)) + data))
+    await answer(stream)
+    await writing
+    assert (await setup.model.next_request()).body == data
+
+
+async def test_long_json_arrives_whole(setup: Setup) -> None:
+    data = b'{"model": "m", "messages": "%b"}' % (b"x" * 8_388_608)
+    stream = await setup.open()
     writing = asyncio.create_task(stream.write(request(length=len(data)) + data))
     await answer(stream)
     await writing
     assert (await setup.model.next_request()).body == data
+
+
+async def test_no_other_model_is_asked_than_the_one_that_is_lent(setup: Setup) -> None:
+    await answer(await setup.ask((b"content-type", b"multipart/form-data; boundary=x"), body=b'{"Model": "private"}'))
+    assert (await setup.model.next_request()).body == b'{"model":"m"}'
+    head, _ = await answer(await setup.ask(UNDERSTANDS, body=b'{"model": "private"} {"model": "m"}'))
+    assert (head.status, len(setup.model.seen)) == (400, 1)
 
 
 async def test_peer_that_ends_its_half_still_gets_its_answer(setup: Setup) -> None:
@@ -432,7 +457,7 @@ async def test_peer_that_sends_all_before_it_reads_gets_the_answer(setup: Setup)
     data = bytes(range(256)) * 16_384  # 4 MiB
     stream = await setup.open()
     async with asyncio.timeout(DEADLINE_S):
-        await stream.write(request(UNDERSTANDS, length=len(data)) + data)
+        await stream.write(upload(UNDERSTANDS, length=len(data)) + data)
         head, body = await answer(stream)
     assert (head.status, body) == (413, b'{"code": 1}')
     assert (await setup.uses.only()).ends == [(Outcome.UPSTREAM_ERROR, 413)]
@@ -443,7 +468,7 @@ async def test_endless_rest_of_an_answered_request_is_cut(setup: Setup, monkeypa
     setup.model.plan = Plan(status=413, body=b"{}", before_body=True)
     monkeypatch.setattr(defaults, "SHUTDOWN_GRACE_S", 10 * DEADLINE_S)
     stream = await setup.open()
-    sending = asyncio.create_task(stream.write(request(UNDERSTANDS, length=100_000_000) + bytes(1_000_000)))
+    sending = asyncio.create_task(stream.write(upload(UNDERSTANDS, length=100_000_000) + bytes(1_000_000)))
     try:
         await setup.model.next_head(DEADLINE_S)
         async with asyncio.timeout(DEADLINE_S):

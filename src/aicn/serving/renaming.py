@@ -22,7 +22,8 @@ Body = bytes | AsyncIterator[bytes]
 class Renamer:
     """Writes names into the requests of a node. Use from one event loop.
 
-    What is neither JSON nor a form, or is broken, goes on untouched: its model server has words for that.
+    A form that is broken goes on untouched: its model server has words for that. JSON that is broken does not: programs
+    differ in what they make of it, and one may read the name of another model there.
 
     Attributes:
         held_bytes: what is held of requests that arrive slowly, for all of them together.
@@ -33,25 +34,28 @@ class Renamer:
         self.held_bytes = 0
 
     @asynccontextmanager
-    async def renamed(self, name: str, headers: Headers, body: Body) -> AsyncIterator[tuple[Headers, Body]]:
-        """Give headers and body of the request with `name` as its model's; the body is held until the block is left.
+    async def renamed(
+        self, name: str, headers: Headers, body: Body, *, own: str = "", form: bool = True
+    ) -> AsyncIterator[tuple[Headers, Body]]:
+        """Give headers and body of the request with its model's name; the body is held until the block is left.
 
         A form is never held whole. JSON is: its members stand in any order.
 
         Args:
-            name: what the model server calls the model; empty: nothing is changed.
+            name: what the model server calls the model; empty: `own`. Forms then stay as they are, and so does JSON
+                that names no model.
             headers: of the request.
             body: all of it, or what arrives.
+            own: what this node calls the model. Other models may be there that are not to be lent.
+            form: whether the body may be a form; else it is JSON, whatever the headers say.
 
         Raises:
             Overloaded: all requests together hold too much.
-            MalformedFrame: JSON is longer than `defaults.JSON_BODY_MAX_BYTES`.
+            MalformedFrame: JSON is broken, no object, or longer than `defaults.JSON_BODY_MAX_BYTES`.
             AicnError: what `body` raises.
         """
-        if not name:
-            yield headers, body
-        elif header_text(headers, b"content-type").lower().startswith(_FORM):
-            yield await _renamed_form(name, headers, body)
+        if form and header_text(headers, b"content-type").lower().startswith(_FORM):
+            yield await _renamed_form(name, headers, body) if name else (headers, body)
         else:
             whole = bytearray()
             try:
@@ -60,7 +64,7 @@ class Renamer:
                         self._hold(len(part), len(whole))
                         whole += part
                     body = bytes(whole)
-                yield _without_length(headers), _renamed_json(name, body)
+                yield _without_length(headers), _renamed_json(name or own, body, adds=bool(name))
             finally:
                 self.held_bytes -= len(whole)
 
@@ -96,11 +100,11 @@ class Renamer:
         self.held_bytes += more_bytes
 
 
-def _renamed_json(name: str, body: bytes) -> bytes:
+def _renamed_json(name: str, body: bytes, *, adds: bool) -> bytes:
     try:
-        return with_text_member(body, _MODEL, name)
-    except NO_JSON:
-        return body
+        return with_text_member(body, _MODEL, name, adds=adds)
+    except NO_JSON as error:
+        raise MalformedFrame(f"the body is not the JSON object it should be: {error}") from error
 
 
 def _without_length(headers: Headers) -> Headers:

@@ -16,7 +16,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.backends import BackendClient, BackendReply
-from aicn.endpoints import ENDPOINT_OF_KIND, Endpoint, beside
+from aicn.endpoints import ENDPOINT_OF_KIND, FORM_ENDPOINTS, Endpoint, beside
 from aicn.errors import (
     AicnError,
     BackendBroken,
@@ -141,7 +141,7 @@ class ChatProxyServer:
             # A peer that is not told gets what it asks for, as it always did: the model server says no.
             if not fits(model.kind, endpoint.kind) and exchange.told:
                 raise WrongKind(f"model {model.model!r} of project {model.project!r} does something else")
-            place = _Place(_url(model, asked, query.rest), model.server_model)
+            place = _Place(_url(model, asked, query.rest), endpoint, model.model, model.server_model)
             with self._registry.in_flight.reserve(model):
                 occasion = Occasion(
                     Side.WORKER,
@@ -189,9 +189,11 @@ class ChatProxyServer:
         sent: Body = exchange.body() if body is None else body
         async with (
             Tripwire(watch),
-            self._renamer.renamed(place.model, head.headers, sent) as (headers, renamed),
+            self._renamer.renamed(
+                place.server_model, head.headers, sent, own=place.model, form=place.endpoint in FORM_ENDPOINTS
+            ) as (headers, renamed),
         ):
-            draw = drawer_of(place.url, place.model)
+            draw = drawer_of(place.url, place.server_model)
             if draw is not None and isinstance(renamed, bytes):
                 await self._draw(draw, exchange, place, renamed, use)
                 return
@@ -200,15 +202,18 @@ class ChatProxyServer:
 
     async def _draw(self, draw: Draw, exchange: _Exchange, place: _Place, body: bytes, use: Use) -> None:
         with self._renamer.holding() as hold:
-            await exchange.answer(await draw(self._backends, place.url, place.model, body, hold), use)
+            await exchange.answer(await draw(self._backends, place.url, place.server_model, body, hold), use)
 
 
 class _Place(NamedTuple):
     """Where a request goes."""
 
     url: str
+    endpoint: Endpoint
     model: str
-    """What it is called there; empty: as the request says."""
+    """What it is called here."""
+    server_model: str
+    """What it is called there; empty: the same."""
 
 
 def _url(model: Model, asked: Endpoint | None, query: bytes) -> str:

@@ -187,6 +187,7 @@ _OUTCOMES: tuple[tuple[type[errors.AicnError], Outcome], ...] = (
     (errors.NetworkTimeout, Outcome.TIMEOUT),
     (errors.NetworkError, Outcome.UNREACHABLE),
     (errors.RegistryError, Outcome.REFUSED),
+    (errors.TruncatedFrame, Outcome.UPSTREAM_ERROR),
     (errors.WireError, Outcome.REFUSED),
 )
 

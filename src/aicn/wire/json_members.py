@@ -43,16 +43,16 @@ def stands_once(body: bytes, name: str) -> bool:
     return _only_place(body, name) is not None
 
 
-def with_text_member(body: bytes, name: str, text: str) -> bytes:
+def with_text_member(body: bytes, name: str, text: str, *, adds: bool = True) -> bytes:
     """Return `body` with the member `name` set to `text`; see `with_member`.
 
     Raises:
         One of `NO_JSON`: as `with_member`.
     """
-    return with_member(body, name, msgspec.json.encode(text))
+    return with_member(body, name, msgspec.json.encode(text), adds=adds)
 
 
-def with_member(body: bytes, name: str, value: bytes) -> bytes:
+def with_member(body: bytes, name: str, value: bytes, *, adds: bool = True) -> bytes:
     """Return `body` with the one member `name` set to `value`.
 
     Where the member can be found at once, only its value's bytes change. Where its name stands in other places too, or
@@ -61,8 +61,9 @@ def with_member(body: bytes, name: str, value: bytes) -> bytes:
 
     Args:
         body: a JSON object.
-        name: of a member, in small letters of ASCII; it is added if it is not there.
+        name: of a member, in small letters of ASCII.
         value: its new value, as JSON.
+        adds: whether it is added if it is not there; else `body` stays as it is then.
 
     Raises:
         One of `NO_JSON`: `body` is no JSON object, or one with too many members to be written anew.
@@ -70,7 +71,13 @@ def with_member(body: bytes, name: str, value: bytes) -> bytes:
     at = _only_place(body, name)
     if at is not None and (old := bytes(_member(name).decode(body).value)):
         return body if old == value else b"%b%b%b" % (body[:at], value, body[at + len(old) :])
-    members = {each: raw for each, raw in members_of(body).items() if each == name or each.casefold() != name}
+    members = members_of(body)
+    named = [each for each in members if each.casefold() == name]
+    if not named and not adds:
+        return body
+    for other in named:
+        if other != name:
+            del members[other]
     members[name] = msgspec.Raw(value)
     return msgspec.json.encode(members)
 

@@ -32,11 +32,14 @@ async def arriving(body: bytes, step: int) -> AsyncIterator[bytes]:
         yield body[at : at + step]
 
 
-async def renamed(name: str, headers: Headers, body: bytes, step: int | None = None) -> tuple[Headers, bytes]:
+async def renamed(
+    name: str, headers: Headers, body: bytes, step: int | None = None, *, own: str = "", form: bool = True
+) -> tuple[Headers, bytes]:
     """Return headers and body as they are sent; `step`: the body comes in pieces of so many bytes."""
     renamer = Renamer()
     sized = (*headers, (b"content-length", b"%d" % len(body)))
-    async with renamer.renamed(name, sized, body if step is None else arriving(body, step)) as (sent, made):
+    arrives = body if step is None else arriving(body, step)
+    async with renamer.renamed(name, sized, arrives, own=own, form=form) as (sent, made):
         whole = made if isinstance(made, bytes) else b"".join([part async for part in made])
     assert renamer.held_bytes == 0
     return sent, whole
@@ -53,11 +56,9 @@ def lengths(headers: Headers) -> list[bytes]:
         (b'{"model": "m", "n":1.0}', b'{"model": "org/Big:8b", "n":1.0}'),
         (b'{"messages":[{"model":"m"}],"model":"m"}', None),
         (b'{"prompt":"x"}', b'{"prompt":"x","model":"org/Big:8b"}'),
-        (b"[1, 2]", b"[1, 2]"),
-        (b'{"model": "m"', b'{"model": "m"'),
-        (b"", b""),
+        (b'{"Model":"other","model":"m"}', b'{"model":"org/Big:8b"}'),
     ],
-    ids=["named", "named twice", "unnamed", "no object", "broken", "empty"],
+    ids=["named", "named twice", "unnamed", "in capital letters too"],
 )
 async def test_json(body: bytes, sent: bytes | None, step: int | None) -> None:
     headers, made = await renamed("org/Big:8b", JSON, body, step)
@@ -67,6 +68,38 @@ async def test_json(body: bytes, sent: bytes | None, step: int | None) -> None:
         assert made == sent
     assert (b"x-other", b"1") in headers
     assert lengths(headers) == [], "the length is that of the changed body, which is whole"
+
+
+@pytest.mark.parametrize("name", ["org/Big:8b", ""])
+@pytest.mark.parametrize("step", [None, 1])
+@pytest.mark.parametrize(
+    "body",
+    [b"[1, 2]", b'{"model": "m"', b"", b'{"model":"other"} {"model":"m"}', form(FIELD % b"other")],
+    ids=["no object", "broken", "empty", "two", "a form that is none"],
+)
+async def test_broken_json_is_refused_before_somebody_reads_another_name_there(
+    body: bytes, step: int | None, name: str
+) -> None:
+    with pytest.raises(MalformedFrame, match="not the JSON object it should be"):
+        await renamed(name, FORM if body.startswith(b"--") else JSON, body, step, own="m", form=False)
+
+
+@pytest.mark.parametrize("step", [None, 1, 7])
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (b'{"model": "m", "n":1.0}', None),
+        (b'{"prompt": "x"}', None),
+        (b'{"model": "other", "n":1.0}', b'{"model": "m", "n":1.0}'),
+        (b'{"n":1.0,"Model":"other"}', b'{"n":1.0,"model":"m"}'),
+        (b'{"model":"m","mod\\u0065l":"other"}', b'{"model":"m"}'),
+    ],
+    ids=["the same", "unnamed", "another", "in capital letters", "twice"],
+)
+async def test_no_other_model_is_asked_than_the_one_that_is_lent(
+    body: bytes, sent: bytes | None, step: int | None
+) -> None:
+    assert (await renamed("", JSON, body, step, own="m", form=False))[1] == (sent or body)
 
 
 @pytest.mark.parametrize("step", [None, 1, 13, 100_000])
@@ -113,10 +146,10 @@ async def test_a_form_without_a_name_goes_on_untouched(headers: Headers, body: b
     assert (await renamed("x", headers, body, step))[1] == body
 
 
-@pytest.mark.parametrize("body", [b'{"model": "m"}', form(FIELD % b"m")])
-async def test_nothing_is_changed_without_another_name(body: bytes) -> None:
-    headers, made = await renamed("", JSON, body)
-    assert (made, headers) == (body, (*JSON, (b"content-length", b"%d" % len(body))))
+async def test_a_form_stays_as_it_is_without_another_name() -> None:
+    body = form(FIELD % b"m")
+    headers, made = await renamed("", FORM, body, own="x")
+    assert (made, headers) == (body, (*FORM, (b"content-length", b"%d" % len(body))))
 
 
 async def test_what_is_held_has_an_end_for_one_and_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,10 +160,10 @@ async def test_what_is_held_has_an_end_for_one_and_for_all(monkeypatch: pytest.M
         async with renamer.renamed("x", JSON, arriving(b" " * 101, 10)):
             pytest.fail("it is too long")
     assert renamer.held_bytes == 0
-    async with renamer.renamed("x", JSON, arriving(b" " * 90, 10)):
+    async with renamer.renamed("x", JSON, arriving(b"{}" + b" " * 88, 10)):
         assert renamer.held_bytes == 90
         with pytest.raises(Overloaded, match="holds 150 bytes"):
-            async with renamer.renamed("x", JSON, arriving(b" " * 90, 10)):
+            async with renamer.renamed("x", JSON, arriving(b"{}" + b" " * 88, 10)):
                 pytest.fail("there is no room for it")
         assert renamer.held_bytes == 90
     assert renamer.held_bytes == 0

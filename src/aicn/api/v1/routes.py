@@ -14,11 +14,10 @@ from aicn.api.v1.asks import JsonEndpoint, surface_of_endpoint
 from aicn.api.v1.errors import ANTHROPIC, OPENAI
 from aicn.api.v1.forms import FormEndpoint
 from aicn.api.v1.models import ModelRoutes
-from aicn.endpoints import Endpoint
+from aicn.endpoints import FORM_ENDPOINTS, Endpoint
 
 PREFIX: Final = "/v1"
 
-_FORMS: Final = frozenset({Endpoint.IMAGE_EDIT, Endpoint.IMAGE_VARIATION, Endpoint.TRANSCRIPTION, Endpoint.TRANSLATION})
 
 MODELS_PATH: Final = f"{PREFIX}/models"
 MODEL_PATH: Final = f"{PREFIX}/models/{{model:path}}"
@@ -42,7 +41,11 @@ def v1_routes(parts: Inference, models: ModelRoutes) -> list[Route]:
         return Route(path, SmallEndpoint(handler, OPENAI), methods=["GET"])
 
     asks = [
-        Route(path, (FormEndpoint if endpoint in _FORMS else JsonEndpoint)(parts, names, endpoint), methods=["POST"])
+        Route(
+            path,
+            (FormEndpoint if endpoint in FORM_ENDPOINTS else JsonEndpoint)(parts, names, endpoint),
+            methods=["POST"],
+        )
         for path, endpoint in _ENDPOINTS.items()
     ]
     return [*asks, get(MODELS_PATH, models.list), get(MODEL_PATH, models.one)]
