@@ -35,7 +35,7 @@ async def test_a_model_is_registered_and_then_asked(tmp_path: Path) -> None:
         assert (status, err) == (0, "")
         assert out == f"token0 token1 token2 \n\nanswered by {worker.peer}\n"
 
-        server.plan = Plan(events=3, die_after=2)
+        server.plan = Plan(events=3, die_after=2, gap_ms=100)
         status, out, err = await example("stream_chat.py", "P", "m", "Hello!", entry_url)
         assert status == 1
         assert out.startswith("token0 token1 ")
