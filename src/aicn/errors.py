@@ -344,9 +344,18 @@ class NodeUnavailable(RoutingError):
 
 
 class AttemptsExhausted(RoutingError):
-    """Every peer that was tried failed before its first content byte."""
+    """Every peer that was tried failed before its first content byte.
+
+    Attributes:
+        attempts: how many were tried.
+    """
 
     slug = "attempts_exhausted"
+
+    def __init__(self, message: str, attempts: int = 0) -> None:
+        """Say `message`, after so many `attempts`."""
+        super().__init__(message)
+        self.attempts = attempts
 
 
 class UpgradeError(AicnError):

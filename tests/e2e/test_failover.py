@@ -200,6 +200,21 @@ async def test_connect_failure_is_left_for_another(tmp_path: Path) -> None:
         assert max(attempts for _, _, attempts in answers) <= WORKERS
 
 
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("stream", [False, True])
+async def test_where_all_fail_it_is_told_how_many_were_tried(module_trio: Trio, model: str, *, stream: bool) -> None:
+    module_trio.plan(Plan(die_at_once=True))
+    status, _, attempts = await module_trio.ask(model, stream=stream)
+    assert (status, attempts) == (500, WORKERS)
+
+    def told() -> list[str]:
+        lines = module_trio.entry.log.splitlines()
+        return [line for line in lines if f" model={model} cid=" in line and " status=500 " in line]
+
+    await until(lambda: bool(told()))
+    assert f" attempts={WORKERS} outcome=" in told()[0]
+
+
 async def test_worker_that_goes_on_failing_is_left_alone(tmp_path: Path) -> None:
     async with running_trio(tmp_path, RetryBudget=1.0) as trio:
         model = next(trio.models)

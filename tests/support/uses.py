@@ -20,6 +20,8 @@ class Witnessed:
     waits_s: list[float] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     served: list[tuple[Any, ...]] = field(default_factory=list)
+    failures: list[int] = field(default_factory=list)
+    """After how many attempts."""
     first_bytes: int = 0
     answer: bytearray = field(default_factory=bytearray)
     continuations: int = 0
@@ -39,6 +41,11 @@ class Witnessed:
     def served_by(self, *served: Any) -> None:
         assert not self.ends
         self.served.append(served)
+
+    def failed_after(self, attempts: int) -> None:
+        assert not self.ends
+        assert not self.served
+        self.failures.append(attempts)
 
     def first_byte(self) -> None:
         assert not self.ends

@@ -7,7 +7,7 @@ parameters), 403 (not allowed), 404, 405, 408, 413 or 500 (all else, with the co
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from aicn import errors
 from aicn.wire.codes import Code
@@ -117,6 +117,9 @@ _TABLE: tuple[tuple[type[errors.AicnError], Code, int], ...] = (
 
 _CODES = frozenset(code.value for code in Code)
 
+ATTEMPTS_HEADER: Final = b"x-aicn-attempts"
+"""How many nodes were tried."""
+
 
 _OF_THE_WAY = (
     errors.NetworkError,
@@ -138,7 +141,9 @@ def from_exception(error: errors.AicnError) -> ApiError:
     if isinstance(error, errors.PeerRefused) and error.code in _CODES:
         code = Code(error.code)
     message = NO_CANDIDATE_MESSAGE if isinstance(error, errors.NoCandidate) else str(error)
-    return ApiError(code, message, status, slug=_slug_of(error))
+    tried = error.attempts if isinstance(error, errors.AttemptsExhausted) else 0
+    headers = ((ATTEMPTS_HEADER, b"%d" % tried),) if tried else ()
+    return ApiError(code, message, status, slug=_slug_of(error), headers=headers)
 
 
 def _slug_of(error: errors.AicnError) -> str:
@@ -183,6 +188,7 @@ def event_body(error: ApiError) -> dict[str, Any]:
 
 
 __all__ = [
+    "ATTEMPTS_HEADER",
     "MODEL_NOT_FOUND_MESSAGE",
     "NO_CANDIDATE_MESSAGE",
     "ApiError",

@@ -21,7 +21,7 @@ from aicn.api.relay import relay
 from aicn.api.streaming import StreamedRequest, StreamSettings
 from aicn.api.surface import Surface
 from aicn.endpoints import Endpoint
-from aicn.errors import AicnError
+from aicn.errors import AicnError, AttemptsExhausted
 from aicn.ids import InstanceId, PeerId
 from aicn.routing import Answer, Ask, Router
 from aicn.telemetry import Observer, Occasion, Outcome, Side, Use, outcome_of
@@ -149,6 +149,8 @@ class InferenceEndpoint(ABC):
             await self._refuse(caller, error)
         except AicnError as error:
             outcome = Outcome.CUT if caller.answered else outcome_of(error)
+            if isinstance(error, AttemptsExhausted):
+                use.failed_after(error.attempts)
             await self._refuse(caller, from_exception(error))
         finally:
             use.end(outcome, caller.status)

@@ -9,7 +9,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.api.caller import Caller
-from aicn.api.errors import ApiError, Code, from_exception, from_node, retry_after
+from aicn.api.errors import ATTEMPTS_HEADER, ApiError, Code, from_exception, from_node, retry_after
 from aicn.api.streaming.events import EventRelay, Passage, content_type, streams
 from aicn.api.streaming.keepalive import EVENT_STREAM_HEADERS
 from aicn.api.surface import Surface
@@ -151,6 +151,6 @@ def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
     return [
         *(pair for pair in answer.headers if pair[0] in _PASSED_HEADERS or pair[0].startswith(b"openai-")),
         (b"x-aicn-node", answer.peer.encode()),
-        (b"x-aicn-attempts", b"%d" % answer.attempts),
+        (ATTEMPTS_HEADER, b"%d" % answer.attempts),
         (b"x-aicn-path", b"relayed" if answer.relayed else b"direct"),
     ]

@@ -72,6 +72,7 @@ class UseRecorder:
 
 class _Recorded:
     __slots__ = (
+        "_answered",
         "_attempts",
         "_before",
         "_began_s",
@@ -97,6 +98,7 @@ class _Recorded:
         self._peer: str = occasion.peer or (recorder.own_id if occasion.side is Side.WORKER else "")
         self._cid = occasion.cid
         self._attempts = 0
+        self._answered = False
         self._queued_s = 0.0
         self._body = b""
         self._bytes = 0
@@ -119,6 +121,10 @@ class _Recorded:
     def served_by(self, peer: PeerId, cid: InstanceId, attempts: int) -> None:
         self._peer = peer
         self._cid = cid
+        self._attempts = attempts
+        self._answered = True
+
+    def failed_after(self, attempts: int) -> None:
         self._attempts = attempts
 
     def first_byte(self) -> None:
@@ -204,7 +210,7 @@ class _Recorded:
         counted = self._recorder.counted
         # A worker is asked only for what it serves; elsewhere, somebody who answers shows that there is such a model.
         occasion = self._occasion
-        exists = occasion.side is Side.WORKER or self._attempts > 0
+        exists = occasion.side is Side.WORKER or self._answered
         model = self._recorder.models.of(occasion.project, occasion.model, exists=exists)
         labels = (occasion.side, self._kind, *model)
         counted.add(metrics.IN_FLIGHT, (occasion.side, self._kind), -1)

@@ -340,10 +340,9 @@ class Attempts:
         return NoCandidate(f"no reachable node serves {model}")
 
     def _exhausted(self, reason: AicnError | None) -> AttemptsExhausted:
-        return AttemptsExhausted(
-            f"no node that was tried for model {self._ask.model!r} could answer ({len(self._begun)} in all); "
-            f"the last: {reason}"
-        )
+        attempts = len(self._begun)
+        tried = f"no node that was tried for model {self._ask.model!r} could answer ({attempts} in all)"
+        return AttemptsExhausted(f"{tried}; the last: {reason}", attempts)
 
 
 def _sample(attempt: Attempt, answer: Answer) -> Sample:

@@ -98,9 +98,7 @@ TOKENS: Final = Metric(
 )
 IMAGES: Final = Metric("aicn_images_total", MetricKind.COUNTER, "Images in answers.", _USE)
 ANSWER_BYTES: Final = Metric("aicn_answer_bytes_total", MetricKind.COUNTER, "Bytes of answers, without heads.", _USE)
-ATTEMPTS: Final = Metric(
-    "aicn_attempts_total", MetricKind.COUNTER, "Peers that were tried for requests that one answered.", ("kind",)
-)
+ATTEMPTS: Final = Metric("aicn_attempts_total", MetricKind.COUNTER, "Peers that were tried for requests.", ("kind",))
 QUEUE_TIME: Final = Metric(
     "aicn_queue_time_seconds",
     MetricKind.HISTOGRAM,

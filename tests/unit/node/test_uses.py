@@ -75,6 +75,17 @@ def recording(store: Store, tmp_path: Path) -> _Recording:
     return _Recording(store, tmp_path, prompts=False)
 
 
+async def test_a_chat_that_nobody_answered_was_asked_of_some(recording: _Recording) -> None:
+    use = recording.begin()
+    use.failed_after(3)
+    use.end(Outcome.UNREACHABLE, 502)
+    (entry,), _ = await recording.kept()
+    assert (entry.attempts, entry.peer) == (3, "")
+    assert recording.cells(metrics.ATTEMPTS) == {("chat",): 3}
+    # Nobody has shown that there is such a model.
+    assert [key[2:4] for key in recording.cells(metrics.REQUESTS)] == [("other", "other")]
+
+
 async def test_a_chat_that_went_well(recording: _Recording) -> None:
     use = recording.begin()
     assert recording.cells(metrics.IN_FLIGHT) == {("input", "chat"): 1}

@@ -167,6 +167,7 @@ async def test_words_without_end_are_not_waited_for(monkeypatch: pytest.MonkeyPa
 async def test_all_failed_says_why() -> None:
     with pytest.raises(AttemptsExhausted, match="3 in all") as raised:
         await send(Peers((failed("backend_unreachable"),)))
+    assert raised.value.attempts == 3
     assert isinstance(raised.value.__cause__, BackendUnreachable)
     with pytest.raises(AttemptsExhausted) as raised:
         await send(Peers((failed("model_not_found"),)))

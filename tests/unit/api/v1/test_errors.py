@@ -76,10 +76,11 @@ def test_rows(kind: type[errors.AicnError], status: int, code: str) -> None:
 
 
 def test_where_all_attempts_failed_the_last_ones_failure_is_told() -> None:
-    error = errors.AttemptsExhausted("all failed")
+    error = errors.AttemptsExhausted("all failed", 2)
     error.__cause__ = errors.NodeUnavailable("the second")
     error.__cause__.__cause__ = errors.BackendTimeout("it was silent")
-    assert OPENAI.refusal(from_exception(error)).status == 504
+    refusal = OPENAI.refusal(from_exception(error))
+    assert (refusal.status, dict(refusal.headers)[b"x-aicn-attempts"]) == (504, b"2")
 
 
 @pytest.mark.parametrize(
