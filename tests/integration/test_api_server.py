@@ -84,6 +84,52 @@ async def test_two_requests_on_one_connection(server: ApiServer) -> None:
     assert answers.endswith(b"3")
 
 
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\nHost: a\r\n"
+SMUGGLED = b"GET /headers HTTP/1.1\r\nHost: localhost\r\nX-Smuggled: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize("at_once_bytes", [1, 7, 10_000])
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize(
+    "offer", [OFFER, OFFER.replace(b"h2c", b"websocket"), OFFER.replace(b"Upgrade,", b"upgrade ,")]
+)
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_offer_of_another_protocol_is_ignored_and_its_body_read(
+    server: ApiServer, offer: bytes, version: bytes, at_once_bytes: int, *, chunked: bool
+) -> None:
+    length = len(SMUGGLED)
+    framed = b"%x\r\n%b\r\n0\r\n\r\n" % (length, SMUGGLED) if chunked else SMUGGLED
+    framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Content-Length: %d\r\n" % length
+    request = b"POST /long HTTP/" + version + b"\r\n" + offer + framing + b"\r\n" + framed
+    last = b"GET / HTTP/1.1\r\n" + CLOSE + b"\r\n"
+    sent = request + (request + last if version == b"1.1" else b"")
+    parts = [sent[at : at + at_once_bytes] for at in range(0, len(sent), at_once_bytes)]
+    answers = await _exchange(server, *parts)
+    assert b"x-smuggled" not in answers
+    bodies = [each.partition(b"\r\n\r\n")[2] for each in answers.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert bodies == ([b"%d" % length] * 2 + [b"0"] if version == b"1.1" else [b"%d" % length])
+
+
+async def test_what_follows_a_request_without_a_body_is_the_next_one(server: ApiServer) -> None:
+    last = b"GET /headers HTTP/1.1\r\n" + CLOSE + b"\r\n"
+    answers = await _exchange(server, b"GET /headers HTTP/1.1\r\n" + OFFER + b"\r\n" + last)
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+
+
+async def test_an_offer_with_the_last_request_of_a_connection(server: ApiServer) -> None:
+    offer = OFFER.replace(b"Upgrade,", b"close, Upgrade,")
+    answers = await _exchange(server, b"POST / HTTP/1.1\r\n" + offer + b"Content-Length: 2\r\n\r\nab" + SMUGGLED)
+    assert answers.count(b"HTTP/1.1 ") == 1
+    assert answers.endswith(b"\r\n\r\n2")
+
+
+async def test_a_tunnel_is_not_made(server: ApiServer) -> None:
+    tunnel = b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\nContent-Length: %d\r\n\r\n%b" % (len(SMUGGLED), SMUGGLED)
+    answers = await _exchange(server, tunnel)
+    assert answers.startswith(b"HTTP/1.1 400 ")
+    assert answers.count(b"HTTP/1.1 ") == 1
+
+
 @pytest.mark.parametrize("endless", [b"GET / HTTP/1.1\r\nX: ", b"GET /", b"GET / HTTP/1.1\r\n"])
 async def test_endless_head_is_cut_off(server: ApiServer, endless: bytes) -> None:
     filler = b"x" * 1_000 if not endless.endswith(b"\r\n") else b"a: b\r\n" * 170

@@ -13,6 +13,7 @@ from aicn import defaults
 from aicn.api.access import refuse
 from aicn.api.caller import Caller
 from aicn.api.errors import ApiError, Code
+from aicn.api.request_parser import RequestParser
 
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -31,6 +32,7 @@ class BoundedConnection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take what uvicorn gives to each connection."""
         super().__init__(*args, **kwargs)
+        self.parser = RequestParser(self)  # type: ignore[assignment] # all of it that is used here
         self._bare_bytes = 0
         """Received since the head of a request began, or since the last part of its body."""
         self._reading_head = True
@@ -75,6 +77,12 @@ class BoundedConnection(HttpToolsProtocol):
         """Called by the parser."""
         self._bare_bytes = 0
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        parser: Any = self.parser
+        if not parser.at_offer:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Called when an answer has been sent."""
