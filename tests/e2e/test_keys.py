@@ -19,7 +19,7 @@ from support.command_line import aicn, refused
 from support.keyed_gateway import DEADLINE_S, KeyedGateway, keyed_gateway
 from support.mock_model_server import Plan
 
-SPENT = b'{"id":"c","object":"chat.completion","choices":[],"usage":{"prompt_tokens":30,"completion_tokens":70}}'
+SPENT = b'{"id":"c","object":"chat.completion","choices":[{}],"usage":{"prompt_tokens":30,"completion_tokens":70}}'
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from support.command_line import aicn
 from support.keyed_gateway import BODY, DEADLINE_S, NAME, KeyedGateway, keyed_gateway
 from support.mock_model_server import Plan
 
-SPENT = b'{"id":"c","object":"chat.completion","choices":[],"usage":{"prompt_tokens":30,"completion_tokens":70}}'
+SPENT = b'{"id":"c","object":"chat.completion","choices":[{}],"usage":{"prompt_tokens":30,"completion_tokens":70}}'
 V0_PATH = "/api/v0/chat/completion/proxy"
 
 

@@ -135,7 +135,7 @@ async def test_who_wants_no_stream_gets_no_comments(network: Network) -> None:
 
 
 async def test_an_answer_that_is_no_stream_cannot_follow_comments(network: Network) -> None:
-    network.plan(Plan(first_byte_ms=SLOW_MS / 3, body=b'{"choices":[]}'))
+    network.plan(Plan(first_byte_ms=SLOW_MS / 3, body=b'{"choices":[{}]}'))
     _, _, body = await network.chat(network.asked)
     assert b"something else than a stream" in body
     assert DONE not in body

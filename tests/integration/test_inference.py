@@ -200,8 +200,8 @@ async def test_body_that_finds_no_room_is_refused_until_there_is_some(setup: Set
     status, body = await setup.chat(prompt="x" * 40_000)
     assert (status, json.loads(body)["code"]) == (503, 1009)
     assert len(setup.model.seen) == 1
-    setup.model.plan = Plan(body=b"{}")
-    assert await setup.chat(prompt="small") == (200, b"{}")
+    setup.model.plan = Plan(body=completion("m"))
+    assert await setup.chat(prompt="small") == (200, completion("m"))
     first.cancel()
     await asyncio.wait([first])
     await until(lambda: setup.budget.held_bytes == 0)

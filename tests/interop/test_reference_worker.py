@@ -79,10 +79,10 @@ async def test_listed_and_asked(
         listed = await offer(http, entry, go, in_flight=3)
         assert (listed["Idle"], listed["cid"]) == (3, "c1")
 
-        await go.serve([b'{"model":"m","choices":[]}'], headers=JSON)
+        await go.serve([b'{"model":"m","choices":[{}]}'], headers=JSON)
         async with http.post(f"{entry.api}/chat/completion/proxy", json=CHAT) as answer:
             assert (answer.status, answer.content_type) == (200, "application/json")
-            assert await answer.read() == b'{"model":"m","choices":[]}'
+            assert await answer.read() == b'{"model":"m","choices":[{}]}'
             assert answer.headers["x-aicn-node"] == go.peer
         asked = await go.event("request")
         assert (asked["peer"], asked["method"], asked["proto"]) == (entry.peer, "POST", "HTTP/1.1")
@@ -103,10 +103,10 @@ async def test_it_answers_what_it_knows_of_the_openai_api(
         entry, go = await nodes.input(), await start_oracle(psk=PSK)
         await offer(http, entry, go)
         v1 = entry.api.replace("/api/v0", "/v1")
-        await go.serve([b'{"model":"m","choices":[]}'], headers=JSON)
+        await go.serve([b'{"model":"m","choices":[{}]}'], headers=JSON)
         body = b'{"seed": 1.0, "model": "P/m", "messages": [{"role": "user", "content": "h\\u00e9"}]}'
         async with http.post(f"{v1}/chat/completions", data=body, headers=JSON) as answer:
-            assert (answer.status, await answer.read()) == (200, b'{"model":"m","choices":[]}')
+            assert (answer.status, await answer.read()) == (200, b'{"model":"m","choices":[{}]}')
         asked = await go.event("request")
         assert asked["target"].partition("?")[0] == "/api/v0/chat/completion"
         assert {"project=P", "model=m", "cid=c1"} <= set(asked["target"].partition("?")[2].split("&"))
@@ -182,11 +182,11 @@ async def test_another_is_asked_when_one_resets(
         entry = await nodes.input()
         broken, healthy = await start_oracle(psk=PSK), await start_oracle(psk=PSK)
         await broken.serve(kind="reset")
-        await healthy.serve([b"{}"], headers=JSON)
+        await healthy.serve([b'{"choices":[{}]}'], headers=JSON)
         await offer(http, entry, broken)
         await offer(http, entry, healthy, in_flight=1)
         async with http.post(f"{entry.api}/chat/completion/proxy", json=CHAT) as answer:
-            assert (answer.status, await answer.read()) == (200, b"{}")
+            assert (answer.status, await answer.read()) == (200, b'{"choices":[{}]}')
             assert answer.headers["x-aicn-node"] == healthy.peer
             assert answer.headers["x-aicn-attempts"] == "2"
         await broken.event("request")

@@ -15,6 +15,7 @@ from aicn.ids import InstanceId
 from aicn.p2p.host import Stream
 from aicn.routing.ask import Ask
 from aicn.routing.first_content import FirstContent, Found
+from aicn.routing.no_answer import begins_answer, is_answer
 from aicn.routing.told_failure import as_answer, told_status
 from aicn.wire.http_frames import ResponseHead, ResponseParser
 
@@ -25,6 +26,7 @@ _SLUG: Final = re.compile(rb"[a-z_]{1,64}")
 _JSON: Final = b"application/json"
 _EVENTS: Final = b"text/event-stream"
 _OK: Final = 200
+_SUCCESS_BELOW: Final = 300
 
 
 class Answer:
@@ -75,7 +77,8 @@ class Answer:
 
         The content of events is what `FirstContent` takes for it. If a failure is told first, the answer becomes that
         failure, with its status. A JSON answer that is said to be short is awaited whole: nothing of it leaves before.
-        Of anything else the first bytes are content.
+        Of anything else the first bytes are content. What cannot be an answer of the endpoint, whatever its status
+        says, becomes the failure that it is.
 
         Args:
             timeout_s: how long to wait; None: as long as there is no silence.
@@ -103,8 +106,31 @@ class Answer:
             await self._gather()
             if self.status == _OK:
                 self.told_status = told_status(self._ahead)
+            if self.told_status is None and self._claims_success() and not is_answer(self._endpoint, self._ahead):
+                self._become(*_NO_ANSWER)
+        elif self._claims_success():
+            await self._until_begun()
         else:
             self._ahead = await self.read_some()
+
+    def _claims_success(self) -> bool:
+        encoded = self._header(b"content-encoding")
+        return self.node_error is None and self.status < _SUCCESS_BELOW and not encoded
+
+    async def _until_begun(self) -> None:
+        """Wait for the first bytes that are more than white space, and see whether an answer begins so."""
+        held = bytearray()
+        begins = None
+        while begins is None and len(held) < defaults.FIRST_CONTENT_HELD_MAX_BYTES:
+            part = await self.read_some()
+            held += part
+            # Of what came before it, none was more than white space.
+            begins = begins_answer(self._endpoint, part)
+            if not part:
+                break
+        self._ahead = bytes(held)
+        if not begins:
+            self._become(*_NO_ANSWER)
 
     async def _until_content(self, first: FirstContent) -> None:
         # No list of parts: a peer may send a few bytes at a time, and each part takes many more.
@@ -118,12 +144,16 @@ class Answer:
                 self.broken = True
                 raise TruncatedFrame("the model server ended its stream before any content")
         if found is Found.FAILURE:
-            self.status, self._ahead = as_answer(first.failure or b"")
-            self.headers = tuple(pair for pair in self.headers if pair[0] not in _OF_THE_BODY)
-            self.headers = ((b"content-type", _JSON), *self.headers)
-            self._replaced = True
+            self._become(*as_answer(first.failure or b""))
         else:
             self._ahead = bytes(held)
+
+    def _become(self, status: int, body: bytes) -> None:
+        """Put an honest failure in the place of what the model server said."""
+        self.status, self._ahead = status, body
+        self.headers = tuple(pair for pair in self.headers if pair[0] not in _OF_THE_BODY)
+        self.headers = ((b"content-type", _JSON), *self.headers)
+        self._replaced = True
 
     def _is_short(self) -> bool:
         length = self._header(b"content-length")
@@ -236,6 +266,11 @@ class Answer:
     def _header(self, wanted: bytes) -> bytes:
         return next((value for name, value in self.headers if name == wanted), b"")
 
+
+_NO_ANSWER: Final = as_answer(
+    b'{"error":{"message":"the model server said that all is well, and answered with nothing that is an answer",'
+    b'"type":"server_error","param":null,"code":"model_server_failed"}}'
+)
 
 _OF_THE_BODY: Final = frozenset({b"content-type", b"content-length", b"content-encoding", b"cache-control"})
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from aicn import defaults
+from aicn.endpoints import Endpoint
 from aicn.errors import (
     AttemptsExhausted,
     BackendUnreachable,
@@ -99,11 +100,62 @@ async def test_users_error_is_nobody_elses_business(refusal: tuple[Step, ...]) -
 
 
 @pytest.mark.parametrize(
-    "told", [b'{"error":{"message":"m","code":400}}', b'{"error":null,"choices":[]}', b'{"code":0}', b'["error"]']
+    "told",
+    [
+        b'{"error":{"message":"m","code":400}}',
+        b'{"error":null,"choices":[{}]}',
+        b'{"code":0,"choices":[{}]}',
+        b'{"choices":["error"]}',
+        pytest.param(
+            b'{"model":"m","message":{"role":"assistant","content":"hi"},"done":true}', id="Ollama's own chat"
+        ),
+        pytest.param(b'{"model":"m","response":"hi","done":true}', id="Ollama's own completion"),
+        pytest.param(b'{"index":0,"content":"hi","stop":true}', id="llama.cpp's own completion"),
+    ],
 )
 async def test_answer_with_status_200_that_is_nobody_elses_business(told: bytes) -> None:
     peers = Peers((whole(200, told, "content-type: application/json"),), (GOOD,))
     assert await send(peers) == (200, told, 1)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/html"])
+@pytest.mark.parametrize("told", [b"", b" \n", b"<html>log in</html>", b"[]", b"null"])
+async def test_success_without_an_answer_is_a_failure(told: bytes, kind: str) -> None:
+    rubbish = (whole(200, told, f"content-type: {kind}"),)
+    right = b'{"choices":[{}]}'
+    for endpoint in (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.EMBEDDINGS, Endpoint.MESSAGES):
+        assert await send(Peers(rubbish, (whole(200, right),)), ask(endpoint=endpoint)) == (200, right, 2)
+    status, body, attempts = await send(Peers(rubbish))
+    assert (status, json.loads(body)["error"]["code"], attempts) == (502, "model_server_failed", 3)
+    for endpoint in (Endpoint.SPEECH, Endpoint.TRANSCRIPTION, Endpoint.IMAGE_EDIT):
+        assert await send(Peers(rubbish, (GOOD,)), ask(endpoint=endpoint)) == (200, told, 1)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b'{"choices":[]}',
+        b'{"choices": [ ]}',
+        b'{"choices":null}',
+        b"{}",
+        b'{"choices":[{"message":',
+        b'{"message":"m"}',
+    ],
+)
+async def test_a_chat_needs_a_choice(told: bytes) -> None:
+    rubbish = (whole(200, told, "content-type: application/json"),)
+    assert (await send(Peers(rubbish, (GOOD,))))[1:] == (ROLE + WORD + DONE, 2)
+
+
+@pytest.mark.parametrize("status", [201, 204])
+async def test_any_success_needs_an_answer(status: int) -> None:
+    assert (await send(Peers((whole(status, b""),), (GOOD,))))[1:] == (ROLE + WORD + DONE, 2)
+
+
+async def test_white_space_in_front_of_an_answer_is_waited_out() -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n"
+    assert await send(Peers((head + b"  ", b" \n", b'{"choices":[{}]}'))) == (200, b'   \n{"choices":[{}]}', 1)
+    assert await send(Peers((head + b" " * 4, RESET), (GOOD,))) == (200, ROLE + WORD + DONE, 2)
 
 
 async def test_break_after_the_first_content_is_the_clients_to_see() -> None:
