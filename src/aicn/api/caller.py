@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -23,6 +23,9 @@ from aicn.wire.http_frames import Headers as WireHeaders
 Headers = Sequence[tuple[bytes, bytes]]
 
 _OK = 200
+
+STOPPING: Final = "aicn.stopping"
+"""Where in the state of a request the event is that tells of the end of the server."""
 
 _PROCESS = secrets.token_hex(8)
 _number = count(1)
@@ -73,6 +76,12 @@ class Caller:
     def started(self) -> bool:
         """Whether the head of the answer has been sent."""
         return self.status is not None
+
+    @property
+    def is_cut_by_node(self) -> bool:
+        """Whether a cancellation comes from the node, which stops, and not from the client."""
+        stopping = self.scope.get("state", {}).get(STOPPING)
+        return stopping is not None and stopping.is_set()
 
     @property
     def address(self) -> str:

@@ -68,6 +68,11 @@ def parameter(message: str) -> ApiError:
     return ApiError(Code.PARAMETER, message)
 
 
+def stopping() -> ApiError:
+    """Return the error for a request that this node did not finish before it had to stop."""
+    return ApiError(Code.BUFFER, "this node is stopping; ask again in a moment", 503, retry_after_s=1.0)
+
+
 def parsing() -> ApiError:
     """Return the error for a body that is not the JSON it should be."""
     return ApiError(Code.PARSE, "Parsing error")

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from aicn.api.admission import Admission, Admitted
 from aicn.api.budget import Budget
 from aicn.api.caller import JSON_TYPE, Caller, ClientGone
-from aicn.api.errors import ApiError, Code, from_exception
+from aicn.api.errors import ApiError, Code, from_exception, stopping
 from aicn.api.principal import principal_of
 from aicn.api.relay import relay
 from aicn.api.streaming import StreamedRequest, StreamSettings
@@ -143,6 +143,8 @@ class InferenceEndpoint(ABC):
             raise
         except asyncio.CancelledError:
             outcome = Outcome.CUT
+            if caller.is_cut_by_node:
+                await self._refuse(caller, stopping())
             raise
         except ApiError as error:
             outcome = Outcome.CUT if caller.answered else _outcome_of(error)

@@ -8,17 +8,22 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterator
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from aicn import defaults
 from aicn.api.access import is_loopback
+from aicn.api.caller import STOPPING
 from aicn.api.connection import BoundedConnection
 from aicn.api.open_files import connections_allowed
 from aicn.errors import ConfigError, ListenFailed
 
 _log = logging.getLogger("aicn.api")
+
+_FAREWELL_S: Final = 1
+"""For requests that are cut to tell so; whoever does not take it by then is cut without a word."""
 
 
 class _EmbeddedServer(uvicorn.Server):
@@ -28,13 +33,19 @@ class _EmbeddedServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        """Serve as `config` says."""
+        super().__init__(config)
+        self.stopping = asyncio.Event()
+        """Set before the requests that are still under way are cancelled, so that they can tell why."""
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept on `sockets`; as uvicorn does, with a bound of our own to how long a TLS handshake takes."""
         config, loop = self.config, asyncio.get_running_loop()
         timeout_s = None if config.ssl is None else defaults.TLS_HANDSHAKE_TIMEOUT_S
         self.servers = [
             await loop.create_server(
-                lambda: BoundedConnection(config, self.server_state, {}, loop),
+                lambda: BoundedConnection(config, self.server_state, {STOPPING: self.stopping}, loop),
                 sock=one,
                 ssl=config.ssl,
                 backlog=config.backlog,
@@ -128,7 +139,7 @@ class ApiServer:
             proxy_headers=False,
             limit_concurrency=connections_allowed(),
             timeout_keep_alive=defaults.API_KEEPALIVE_S,
-            timeout_graceful_shutdown=defaults.SHUTDOWN_GRACE_S,
+            timeout_graceful_shutdown=defaults.SHUTDOWN_GRACE_S + _FAREWELL_S,
             ssl_context_factory=None if tls is None else lambda _, __: tls,
         )
         # A cut answer and a client's bad HTTP are told by our own lines; uvicorn's would repeat them as errors.
@@ -142,11 +153,17 @@ class ApiServer:
             await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Stop accepting, give requests under way a moment, end. Idempotent."""
+        """Stop accepting, give requests under way a moment, tell those that are left why they are cut. Idempotent."""
         server, task = self._server, self._task
         self._server = self._task = None
         if server is not None and task is not None:
             server.should_exit = True
+            await asyncio.wait((task,), timeout=defaults.SHUTDOWN_GRACE_S)
+            if left := list(server.server_state.tasks):
+                _log.warning("stopping: requests still under way are cut: %d", len(left))
+                server.stopping.set()
+                for one in left:
+                    one.cancel()
             await task
         if self._socket is not None:
             self._socket.close()

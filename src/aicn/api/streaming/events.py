@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 
 from aicn.api.caller import Caller
-from aicn.api.errors import ApiError, Code, from_exception
+from aicn.api.errors import ApiError, Code, from_exception, stopping
 from aicn.api.sse import Ending, EventStream, data_of, may_tell_error, split_events, tells_error
 from aicn.api.streaming.continuation import Continuation
 from aicn.api.streaming.keepalive import KeepAlive
@@ -64,11 +64,20 @@ class EventRelay:
 
     async def run(self, answer: Answer) -> Outcome:
         """Send events as they arrive until the end, which is told honestly; return how it went."""
-        failure = await self._pass(answer)
-        tried = {answer.peer}
-        while failure is not None and self._can_go_on:
-            _log.info("a stream that broke off is continued elsewhere: %s", failure.message)
-            failure = await self._go_on(failure, tried)
+        try:
+            failure = await self._pass(answer)
+            tried = {answer.peer}
+            while failure is not None and self._can_go_on:
+                _log.info("a stream that broke off is continued elsewhere: %s", failure.message)
+                failure = await self._go_on(failure, tried)
+        except asyncio.CancelledError:
+            if self._caller.is_cut_by_node:
+                await self._end(stopping())
+            raise
+        return await self._end(failure)
+
+    async def _end(self, failure: ApiError | None) -> Outcome:
+        """Send what is left of the events, and `failure` as the last of them; return how it went."""
         last = self._rest
         if failure is not None:
             if last or self._events.broken_event:
