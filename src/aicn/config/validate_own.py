@@ -15,6 +15,9 @@ from aicn.ids import name_fault
 
 _MAX_PORT: Final = 65_535
 
+_HEALTH_INTERVAL_MIN_S: Final = 0.1
+"""Between two questions to one model server: with less of a rest, a node does little but ask."""
+
 _PUBLIC_KEY: Final = re.compile(r"[A-Za-z0-9+/]{43}=", re.ASCII)
 """32 bytes in base64."""
 
@@ -29,8 +32,11 @@ def check_own(own: OwnConfig) -> None:
     _check_routing(own.routing)
     _check_limits(own.limits)
     check_duration("AICN.Health.Interval", own.health.interval, positive=True)
+    if own.health.interval_s < _HEALTH_INTERVAL_MIN_S:
+        advice = f"use {_HEALTH_INTERVAL_MIN_S * 1000:.0f}ms or more, so that model servers are not asked without pause"
+        raise wrong("AICN.Health.Interval", own.health.interval, advice)
     _check_discovery(own.discovery)
-    if own.traces.endpoint and urlsplit(own.traces.endpoint).scheme not in {"http", "https"}:
+    if own.traces.endpoint and not _is_http_url(own.traces.endpoint):
         raise wrong("AICN.Traces.Endpoint", own.traces.endpoint, "write a URL like http://127.0.0.1:4318/v1/traces")
     history = own.history
     check_duration("AICN.History.MaxAge", history.max_age, positive=True)
@@ -88,9 +94,23 @@ def _check_discovery(discovery: DiscoveryConfig) -> None:
     check_duration("AICN.Discovery.Interval", discovery.interval, positive=True)
     if discovery.enabled and not discovery.project:
         raise ConfigError("AICN.Discovery.Project is empty; name the project that found models are registered under")
+    if (fault := name_fault(discovery.project, defaults.NAME_MAX_BYTES)) is not None:
+        raise wrong("AICN.Discovery.Project", discovery.project, f"it {fault}; name another project")
     for index, port in enumerate(discovery.ports):
         if not 1 <= port <= _MAX_PORT:
             raise wrong(f"AICN.Discovery.Ports[{index}]", port, f"use a port from 1 to {_MAX_PORT}")
     for found, name in discovery.names.items():
         if not name or name_fault(name, defaults.NAME_MAX_BYTES) is not None:
             raise wrong(f"AICN.Discovery.Names[{found!r}]", name, "write a name without control characters")
+
+
+def _is_http_url(text: str) -> bool:
+    """Tell whether `text` is a URL that can be sent to: a host, and a port from 1 on if it has one."""
+    if re.fullmatch(r"[!-~]+", text) is None:
+        return False
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:  # a port that is none, or brackets that hold no IPv6 address
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
