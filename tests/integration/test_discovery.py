@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from aicn import defaults
 from aicn.backends import DocumentReader
 from aicn.cli.demo_model import MODEL_NAME
+from aicn.errors import ConfigError
 from aicn.ids import ModelKind
-from aicn.registry import Model, ModelRegistry
+from aicn.registry import Model, ModelRegistry, capped, paused, renamed
 from aicn.registry.discovery import Follower, FoundServer, Scanner, Selection
 from aicn.registry.discovery import scanner as scanner_module
 from support import model_servers
@@ -137,9 +141,19 @@ class Shelf:
     def __init__(self) -> None:
         self.registry = ModelRegistry(save=self._save)
         self.saved = 0
+        self.file: tuple[Model, ...] = ()
+        self.fault: Exception | None = None
 
-    async def _save(self, _: tuple[Model, ...]) -> None:
+    async def _save(self, models: tuple[Model, ...]) -> None:
+        if self.fault is not None:
+            raise self.fault
         self.saved += 1
+        # What a file keeps of them.
+        self.file = tuple(replace(model, discovered=False) for model in models)
+
+    def start_again(self) -> None:
+        """Read what was saved, as a node does that starts."""
+        self.registry = ModelRegistry(self.file, save=self._save)
 
     @property
     def names(self) -> list[tuple[str, str, str]]:
@@ -201,6 +215,113 @@ async def test_what_was_registered_by_hand_is_left_alone() -> None:
         await shelf.registry.register(Model.of("Q", "other", api, 0, "", "b"))
         await shelf.follower(scanner).follow()
     assert shelf.names == [("mine", "", ""), ("renamed", "", "a"), ("other", "", "b")]
+
+
+async def test_what_was_registered_by_hand_at_the_same_server_is_never_withdrawn() -> None:
+    shelf, documents = Shelf(), model_servers.ollama("a", "b")
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        api = f"{url}/v1/chat/completions"
+        await shelf.registry.register(Model.of("P", "alias", api, 0, "", "hidden"))
+        follower = shelf.follower(scanner, exclude=("unwanted",))
+        await follower.follow()
+        await shelf.registry.register(Model.of("P", "hidden", api, 0, "", "hidden"))
+        await shelf.registry.register(Model.of("P", "mine", api, 0, "", "unwanted"))
+        # Taken over: it was found first.
+        await shelf.registry.register(Model.of("P", "b", api, 0, "", "b"))
+        documents.update(model_servers.ollama("c"))
+        await follower.follow()
+    kept = [("alias", "", "hidden"), ("b", "", "b"), ("hidden", "", "hidden"), ("mine", "", "unwanted")]
+    assert shelf.names == [*kept, ("c", "", "c")]
+
+
+async def test_what_an_earlier_run_has_found_goes_with_its_server() -> None:
+    shelf, documents = Shelf(), model_servers.ollama("a", "b")
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        await shelf.registry.register(Model.of("P", "mine", f"{url}/v1/chat/completions", 0, "", "hidden"))
+        await shelf.follower(scanner).follow()
+        shelf.start_again()
+        documents.update(model_servers.ollama("b"))
+        await shelf.follower(scanner).follow()
+    assert shelf.names == [("mine", "", "hidden"), ("b", "", "b")]
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["same run", "another run"])
+async def test_what_an_operator_changed_is_there_when_the_model_comes_back(*, restarts: bool) -> None:
+    shelf, documents = Shelf(), model_servers.ollama("a", "b", "c")
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        follower = shelf.follower(scanner)
+        await follower.follow()
+        await shelf.registry.control("P", "a", "", paused(on=True))
+        await shelf.registry.control("P", "b", "", capped(3))
+        if not restarts:
+            await shelf.registry.control("P", "c", "", renamed("mine"))
+        changed = shelf.registry.models()
+        documents.update(model_servers.ollama("other"))
+        await follower.follow()
+        assert shelf.names == [("other", "", "other")]
+        if restarts:
+            shelf.start_again()
+            follower = shelf.follower(scanner)
+            await follower.follow()
+            assert shelf.names == [("other", "", "other")]
+        documents.update(model_servers.ollama("a", "b", "c"))
+        await follower.follow()
+    assert {replace(model, discovered=True) for model in changed} == set(shelf.registry.models())
+
+
+async def test_a_withheld_model_can_be_removed_for_good() -> None:
+    shelf, documents = Shelf(), model_servers.ollama("a")
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        follower = shelf.follower(scanner)
+        await follower.follow()
+        await shelf.registry.control("P", "a", "", paused(on=True))
+        documents.update(model_servers.ollama())
+        await follower.follow()
+        assert [model.model for model in shelf.file] == ["a"]
+        assert await shelf.registry.unregister("P", "a", "")
+        documents.update(model_servers.ollama("a"))
+        await follower.follow()
+    assert [(model.model, model.paused) for model in shelf.registry.models()] == [("a", False)]
+
+
+async def test_a_full_registry_is_told_once_until_it_has_room_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(defaults, "REGISTRY_MAX_MODELS", 1)
+    shelf, documents = Shelf(), model_servers.ollama("a", "b", "c")
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        follower = shelf.follower(scanner)
+        for _ in range(3):
+            await follower.follow()
+        (told,) = warnings(caplog)
+        assert told.startswith("model 'b' of ollama is not registered")
+        assert "serves 1 models at most" in told
+        documents.update(model_servers.ollama("a"))
+        await follower.follow()
+        documents.update(model_servers.ollama("a", "b"))
+        for _ in range(2):
+            await follower.follow()
+    assert len(warnings(caplog)) == 2
+
+
+async def test_a_file_that_refuses_changes_ends_nothing_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    shelf, documents = Shelf(), model_servers.ollama("a")
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        follower = shelf.follower(scanner)
+        await follower.follow()
+        documents.update(model_servers.ollama("b", "c"))
+        shelf.fault = ConfigError("AIProjects was edited")
+        for _ in range(2):
+            await follower.follow()
+        assert shelf.names == [("a", "", "a")]
+        shelf.fault = None
+        await follower.follow()
+    assert shelf.names == [("b", "", "b"), ("c", "", "c")]
+    assert len(warnings(caplog)) == 1
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
 async def test_two_servers_with_one_model_are_two_instances() -> None:

@@ -49,6 +49,8 @@ class Model:
     """Whether it takes no requests for the time being."""
     max_concurrent: int = 0
     """Requests it works on at once at most; 0: no limit."""
+    discovered: bool = False
+    """Whether discovery has it in hand, and may withdraw it. In memory only: a file does not tell who wrote it."""
 
     @property
     def key(self) -> ModelKey:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from aicn.errors import AicnError, BackendUnreachable, InvalidModel, ModelNotFound, Overloaded, RegistryError
@@ -87,6 +88,10 @@ class ModelRegistry:
         """Return the models that are served, in the order of their registration."""
         return tuple(self._served.values())
 
+    def withheld(self) -> tuple[Model, ...]:
+        """Return the discovered models that are not served for the time being, as they were."""
+        return tuple(model for key, model in self._kept.items() if model.discovered and key not in self._served)
+
     def offered(self) -> tuple[Model, ...]:
         """Return the models that others may ask for now: neither paused nor on a server that does not answer."""
         return tuple(model for model in self._served.values() if self.takes(model))
@@ -156,6 +161,29 @@ class ModelRegistry:
             return {**models, model.key: as_before(model, self._kept.get(model.key))}
 
         await self._change(with_model, with_model)
+
+    async def claim(self, keys: Collection[ModelKey]) -> None:
+        """Let discovery have the models with `keys` in hand."""
+
+        def claimed(models: dict[ModelKey, Model]) -> dict[ModelKey, Model]:
+            return {key: replace(model, discovered=model.discovered or key in keys) for key, model in models.items()}
+
+        await self._change(claimed, claimed)
+
+    async def withhold(self, key: ModelKey) -> bool:
+        """Serve a model no more for the time being, but keep it in the file; `register` brings it back.
+
+        Returns:
+            Whether it was served.
+        """
+
+        def kept(models: dict[ModelKey, Model]) -> dict[ModelKey, Model]:
+            return models
+
+        def without(models: dict[ModelKey, Model]) -> dict[ModelKey, Model]:
+            return {each: served for each, served in models.items() if each != key}
+
+        return await self._change(kept, without)
 
     async def register_project(self, project: str, models: Iterable[Model]) -> None:
         """Serve exactly `models` of `project`: those it had before and that are not among them are gone.

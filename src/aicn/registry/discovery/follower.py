@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
-from aicn.errors import RegistryError
+from aicn.errors import ConfigError, RegistryError
 from aicn.ids import InstanceId, ModelName, ProjectName
 from aicn.registry.discovery.fingerprints import FoundModel, FoundServer
 from aicn.registry.discovery.scanner import Scanner
@@ -22,7 +23,10 @@ class Follower:
     """Registers models that are found, and unregisters those that their servers have no more.
 
     A server that does not answer keeps its models: whether they can be asked now is a matter of their health. What was
-    registered by hand is left alone, and so is a name that the owner has given to a found model since.
+    registered by hand is left alone, and so is a name that the owner has given to a found model since. A found model
+    that an operator has paused, capped or renamed is as it was when its server lists it again.
+
+    What an earlier run of the node has registered is known by its looks: exactly what would be registered again.
     """
 
     def __init__(
@@ -48,6 +52,9 @@ class Follower:
         self._project = ProjectName(project)
         self._selection = selection or Selection()
         self._interval_s = interval_s
+        self._claimed = False
+        self._faults: dict[str, str] = {}
+        """What kept models from being registered at the last look, and has been told: each fault with one of them."""
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -56,16 +63,62 @@ class Follower:
             await asyncio.sleep(self._interval_s)
 
     async def follow(self) -> None:
-        """Look once, and change what has changed. What cannot be registered is told in the log and left out."""
+        """Look once, and change what has changed.
+
+        What cannot be changed is left as it is, and told in the log: once, until it is over.
+        """
+        faults: dict[str, str] = {}
+        try:
+            # Before the look, which takes its time: what is registered by hand meanwhile is not ours.
+            await self._claim()
+        except ConfigError as error:
+            faults[str(error)] = "what was found in an earlier run is not followed"
         servers = await self._scanner.scan()
-        for gone in self._gone(servers):
-            await self._unregister(gone)
+        try:
+            for gone in self._gone(servers):
+                await self._withdraw(gone)
+        except ConfigError as error:
+            faults.setdefault(str(error), "models that are gone stay registered")
         for server in servers:
             for found in server.models:
-                own = self._registry.models()
-                model = registration(server, found, self._project, own, self._selection)
-                if model is not None:
-                    await self._register(model, server)
+                if (model := self._wanted(server, found)) is None:
+                    continue
+                try:
+                    await self._registry.register(model)
+                except (RegistryError, ConfigError) as error:
+                    faults.setdefault(str(error), f"model {found.name!r} of {server.software} is not registered")
+                else:
+                    _log.info("model %r of %s at %s is registered", model.model, server.software, server.url)
+        for fault in faults.keys() - self._faults.keys():
+            _log.warning("%s (told once, for all that it keeps from being changed): %s", faults[fault], fault)
+        self._faults = faults
+
+    async def _claim(self) -> None:
+        """Take in hand what an earlier run of the node has registered."""
+        if self._claimed:
+            return
+        await self._registry.claim({model.key for model in self._registry.models() if self._looks_found(model)})
+        self._claimed = True
+
+    def _looks_found(self, model: Model) -> bool:
+        port, _ = _place(model.api)
+        return (
+            model.project == self._project
+            and bool(model.server_model)
+            and model.model == self._selection.name_of(model.server_model)
+            and model.cid in {"", str(port)}
+            and model.api.startswith(f"http://{self._scanner.host}:{port}/")
+        )
+
+    def _wanted(self, server: FoundServer, found: FoundModel) -> Model | None:
+        """Return what to register for a model that was found: what was withheld of it, or a new registration."""
+        withheld = self._registry.withheld()
+        for former in withheld:
+            if former.server_model == found.name and _place(former.api) == _place(found.api):
+                return former if self._selection.wants(found.name) else None
+        registered = (*self._registry.models(), *withheld)
+        model = registration(server, found, self._project, registered, self._selection)
+        return None if model is None else replace(model, discovered=True)
 
     def _gone(self, servers: Iterable[FoundServer]) -> list[Model]:
         """Return the models that were found once, at a server that answers and has them no more, or are unwanted."""
@@ -73,23 +126,19 @@ class Follower:
         return [
             model
             for model in self._registry.models()
-            if model.project == self._project
-            and model.server_model
+            if model.discovered
             and (names := has.get(_place(model.api)[0])) is not None
             and (model.server_model not in names or not self._selection.wants(model.server_model))
         ]
 
-    async def _register(self, model: Model, server: FoundServer) -> None:
-        try:
-            await self._registry.register(model)
-        except RegistryError as error:
-            _log.warning("model %r of %s is not registered: %s", model.server_model, server.software, error)
+    async def _withdraw(self, model: Model) -> None:
+        if model.paused or model.max_concurrent or model.model != self._selection.name_of(model.server_model):
+            done = await self._registry.withhold(model.key)
         else:
-            _log.info("model %r of %s at %s is registered", model.model, server.software, server.url)
-
-    async def _unregister(self, model: Model) -> None:
-        if await self._registry.unregister(model.project, model.model, model.cid):
-            _log.info("model %r is unregistered: its server has it no more", model.model)
+            # Nothing of it is the operator's: what is found anew is the same, and the file need not remember.
+            done = await self._registry.unregister(*model.key)
+        if done:
+            _log.info("model %r is withdrawn: its server has it no more, or it is not wanted", model.model)
 
 
 def registration(

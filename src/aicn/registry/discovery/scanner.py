@@ -46,6 +46,11 @@ class Scanner:
         self._ports = sorted({*KNOWN_PORTS, *more_ports} - set(without))
         self._host = host
 
+    @property
+    def host(self) -> str:
+        """Address that is looked at."""
+        return self._host
+
     async def scan(self) -> tuple[FoundServer, ...]:
         """Return every model server that answers now, by its port."""
         found = await asyncio.gather(*(self._look(port) for port in self._ports))
