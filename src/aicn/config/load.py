@@ -29,7 +29,8 @@ class ConfigFile:
     """A configuration file and what it said when it was last read or written.
 
     Use from one event loop. Several processes may write the same file; each change is applied to what is in the
-    file at that moment.
+    file at that moment. Only `AIProjects` is written whole, as its writer has it in memory, so that such a change is
+    refused once another one has edited it.
     """
 
     def __init__(self, path: Path, config: Config, raw: Raw) -> None:
@@ -37,6 +38,8 @@ class ConfigFile:
         self._path = path
         self._config = config
         self._raw = raw
+        self._projects = config.ai_projects
+        """As the owner of this object has them: those of the start, or of its own last change of them."""
         self._lock = asyncio.Lock()
 
     @classmethod
@@ -86,7 +89,8 @@ class ConfigFile:
             The new configuration.
 
         Raises:
-            ConfigError: the file cannot be read or written, or is not valid with or without the change.
+            ConfigError: the file cannot be read or written, is not valid with or without the change, or the change is
+                one of `AIProjects`, which somebody else has edited.
             AicnError: `change` raised it.
         """
         async with self._lock:
@@ -101,10 +105,16 @@ class ConfigFile:
         # A link to the file stays a link; the file behind it is replaced.
         target = self._path.resolve()
         with writing(target.parent):
-            before, _ = _read(self._path)
+            before, config_before = _read(self._path)
             raw = copy.deepcopy(before)
             change(raw)
             config = _check(self._path, raw)
+            changes_models = config.ai_projects != config_before.ai_projects
+            if changes_models and config_before.ai_projects != self._projects:
+                raise ConfigError(
+                    f"AIProjects in {self._path} was edited since the node read it, and was left as it is; restart the "
+                    "node to take the edit, or undo it, and try again"
+                )
             if raw != before:
                 data = write_document(raw)
                 if len(data) > defaults.CONFIG_MAX_BYTES:
@@ -121,6 +131,8 @@ class ConfigFile:
                     ) from error
             # Under the file's lock, so that the last writer is also the last to be shown.
             self._raw, self._config = raw, config
+            if changes_models:
+                self._projects = config.ai_projects
         return config
 
 

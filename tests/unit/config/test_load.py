@@ -114,6 +114,30 @@ async def test_an_edit_by_hand_meanwhile_is_kept(path: Path, raw: Raw) -> None:
     assert ConfigFile.load(path).config == config
 
 
+def models_of(path: Path) -> list[str]:
+    return [model.model for project in ConfigFile.load(path).config.ai_projects for model in project.models]
+
+
+def only(name: str) -> Callable[[Raw], None]:
+    return lambda raw: set_models(raw, [Model.of("P", name, "http://127.0.0.1/x", 0, "")])
+
+
+async def test_models_edited_by_hand_meanwhile_are_not_written_over(path: Path, raw: Raw) -> None:
+    file = ConfigFile.load(path)
+    await file.update(only("first"))
+    by_hand = {**raw, "AIProjects": [{"Project": "P", "Models": [{"Model": "mine", "API": "http://127.0.0.1/y"}]}]}
+    path.write_text(json.dumps(by_hand), encoding="utf-8")
+    await file.update(rename_topic("x"))
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"^AIProjects in .*worker.json was edited .* restart the node"):
+            await file.update(only("second"))
+    assert models_of(path) == ["mine"]
+    # What undoes the edit, or reads it, may change the models again.
+    await ConfigFile.load(path).update(only("first"))
+    await file.update(only("second"))
+    assert models_of(path) == ["second"]
+
+
 async def test_a_file_that_was_broken_by_hand_is_left_as_it_is(path: Path) -> None:
     file = ConfigFile.load(path)
     before = file.config
