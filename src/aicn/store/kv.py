@@ -22,6 +22,27 @@ LOCK_NAME: Final = "aicn.lock"
 """Held while a node uses the folder; the operating system lets go of it when the node dies."""
 
 
+def in_use(folder: Path, *, timeout_s: float = 0.0) -> bool:
+    """Tell whether a process uses the datastore in `folder`; nothing in it is changed.
+
+    Args:
+        folder: the datastore; one that is not there is not in use.
+        timeout_s: how long to wait for who holds it for a moment; blocks the calling thread.
+
+    Raises:
+        StoreError: that cannot be told.
+    """
+    lock = FileLock(folder / LOCK_NAME)
+    try:
+        return (folder / LOCK_NAME).exists() and not lock.acquire(timeout_s)
+    except OSError as error:
+        raise StoreError(
+            f"whether the datastore {folder} is in use cannot be told ({error.strerror}); check its rights"
+        ) from error
+    finally:
+        lock.release()
+
+
 class Store:
     """The datastore of one node. Use from one event loop; every call is one transaction.
 
