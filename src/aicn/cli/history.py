@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import time
@@ -16,6 +14,7 @@ from typing import Any, Final
 import click
 
 from aicn import defaults
+from aicn.cli.spreadsheet import csv_lines
 from aicn.cli.times import moment_unix_s
 from aicn.errors import UsageError
 from aicn.store import Entry, HistoryReader, Kept, Query
@@ -117,12 +116,11 @@ def _json_lines(found: Iterable[Kept]) -> None:
 
 
 def _csv_writer() -> Writer:
-    click.echo(",".join(_FIELDS))
+    click.echo(csv_lines([_FIELDS]), nl=False)
 
     def write(found: Iterable[Kept]) -> None:
-        lines = io.StringIO()
-        csv.DictWriter(lines, _FIELDS, lineterminator="\n").writerows(_fields(kept) for kept in found)
-        click.echo(lines.getvalue(), nl=False)
+        fields = map(_fields, found)
+        click.echo(csv_lines([each[name] for name in _FIELDS] for each in fields), nl=False)
 
     return write
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -12,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from aicn.cli.spreadsheet import csv_lines
 from aicn.cli.times import moment_unix_s
 from aicn.errors import UsageError
 from aicn.store.ledger import SUM_COLUMNS, Sums
@@ -19,8 +18,6 @@ from aicn.store.ledger_reader import LedgerRow, read_ledger
 from aicn.tools.datastore import find_database
 
 _PLACE: Final = ("day", "key", "key_name", "project", "model", "node")
-_FORMULA: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""What makes a spreadsheet take a text for a formula; names come from strangers."""
 
 
 @click.command()
@@ -53,17 +50,8 @@ def _fields(row: LedgerRow) -> dict[str, Any]:
 
 
 def _csv(rows: Iterable[LedgerRow]) -> str:
-    lines = io.StringIO()
-    # Texts are all quoted: some readers begin a new cell at what the writer takes for a part of one.
-    writer = csv.writer(lines, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow((*_PLACE, *SUM_COLUMNS))
-    for row in rows:
-        writer.writerow((*(_harmless(getattr(row, name)) for name in _PLACE), *row.sums))
-    return lines.getvalue()
-
-
-def _harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    cells = ((*(getattr(row, name) for name in _PLACE), *row.sums) for row in rows)
+    return csv_lines([(*_PLACE, *SUM_COLUMNS), *cells])
 
 
 def _table(rows: tuple[LedgerRow, ...]) -> None:
