@@ -59,15 +59,16 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def fake(path: Path, body: str, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run the command with a node that does `body`; yield when it runs."""
+async def fake(path: Path, body: str, *, before: str = "", **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the command with a node that does `body`, after the lines `before`; yield when it runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        FAKE.format(body=body),
+        before + FAKE.format(body=body),
         "run",
         "-c",
         str(path),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment(env),
@@ -89,13 +90,38 @@ async def told(process: asyncio.subprocess.Process) -> str:
     return err.decode()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 async def test_a_signal_ends_it_cleanly(path: Path, number: signal.Signals) -> None:
     async with fake(path, "await stop.wait()") as process:
         process.send_signal(number)
         assert await told(process) == ""
         assert process.returncode == 0
     assert "stopping; ask again to stop at once" in (path.parent / "host.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("first", ["SIGHUP", "SIGTERM"])
+async def test_a_hangup_is_never_the_second_signal(path: Path, first: str) -> None:
+    body = "await stop.wait(); print('stopping', flush=True); await asyncio.to_thread(sys.stdin.read)"
+    async with fake(path, body) as process:
+        process.send_signal(signal.Signals[first])
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert await process.stdout.readline() == b"stopping\n"
+        process.send_signal(signal.SIGHUP)
+        process.stdin.close()
+        assert await told(process) == ""
+        assert process.returncode == 0
+
+
+async def test_under_nohup_it_outlives_its_terminal(path: Path) -> None:
+    body = "await asyncio.to_thread(sys.stdin.read); print(stop.is_set(), flush=True)"
+    ignoring = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    async with fake(path, body, before=ignoring) as process:
+        process.send_signal(signal.SIGHUP)
+        assert process.stdin is not None
+        process.stdin.close()
+        said, _ = await process.communicate()
+        assert (said, process.returncode) == (b"False\n", 0)
 
 
 @pytest.mark.parametrize("hanging", ["await asyncio.Event().wait()", "import time; time.sleep(600)"])

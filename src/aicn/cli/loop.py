@@ -19,20 +19,28 @@ _log = logging.getLogger("aicn.cli")
 
 @contextlib.contextmanager
 def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Set `stop` at the first SIGINT or SIGTERM; end the process at the second, even if the loop hangs by then.
+    """Set `stop` at the first SIGINT, SIGTERM or SIGHUP; end the process at the second, even if the loop hangs by then.
+
+    A SIGHUP that was ignored at the start, as under nohup, goes on to be ignored.
 
     Args:
         stop: what the block waits on.
     """
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
 
     def asked() -> None:
+        # First: with its terminal a process loses whom it could tell.
+        stop.set()
         _let_go(loop, signals)
         for one in signals:
             signal.signal(one, _end)
+        if sys.platform != "win32":
+            # A terminal that is closed sends several, and systemd may send one right after SIGTERM: nobody asks twice.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         _log.info("stopping; ask again to stop at once")
-        stop.set()
 
     for one in signals:
         if sys.platform == "win32":  # its loop takes no signal handlers

@@ -29,7 +29,7 @@ _log = logging.getLogger("aicn.cli")
     "-c", "--config", "path", required=True, type=click.Path(path_type=Path), help="The node's configuration file."
 )
 def run(path: Path) -> int:
-    """Run a node until Ctrl-C or SIGTERM; a second one ends it at once."""
+    """Run a node until Ctrl-C, SIGTERM or SIGHUP; a second Ctrl-C or SIGTERM ends it at once."""
     return run_node(path)
 
 
