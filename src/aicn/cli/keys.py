@@ -13,7 +13,7 @@ import click
 from aicn.cli.times import moment_unix_s
 from aicn.errors import UsageError
 from aicn.ids import name_fault
-from aicn.store import ApiKey, KeyFile, KeyLimits
+from aicn.store import ApiKey, KeyFile, KeyLimits, list_keys
 from aicn.tools.datastore import find_datastore
 
 _NAME_MAX_BYTES: Final = 100
@@ -81,8 +81,7 @@ def list_(*, path: Path, as_json: bool) -> None:
 
     PATH is as of `add`.
     """
-    with KeyFile(find_datastore(path)) as file:
-        found = file.all()
+    found = list_keys(find_datastore(path))
     if as_json:
         for key in found:
             click.echo(json.dumps(_described(key), ensure_ascii=False))

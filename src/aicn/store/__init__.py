@@ -2,7 +2,7 @@
 
 from aicn.store.history import Entry, History
 from aicn.store.history_reader import HistoryReader, Kept, Query
-from aicn.store.keys import ApiKey, KeyFile, KeyLimits, read_keys
+from aicn.store.keys import ApiKey, KeyFile, KeyLimits, list_keys, read_keys
 from aicn.store.kv import Store
 from aicn.store.ledger import Ledger, Sums
 
@@ -18,5 +18,6 @@ __all__ = [
     "Query",
     "Store",
     "Sums",
+    "list_keys",
     "read_keys",
 ]

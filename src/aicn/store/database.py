@@ -124,8 +124,9 @@ def open_database(folder: Path) -> sqlite3.Connection:
             if not is_corrupt(error):
                 raise
             aside = _put_aside(path)
-            _log.warning(
-                "%s was corrupt (%s); it is kept as %s and a new one was begun: known peers are learnt again",
+            _log.error(
+                "%s was corrupt (%s) and is kept as %s; a new one was begun without its API keys, ledger and history: "
+                "callers with keys are refused until new ones are made with `aicn keys add`; peers are learnt again",
                 path,
                 error,
                 aside.name,

@@ -20,6 +20,7 @@ from aicn.errors import StoreError, UsageError
 from aicn.filelock import FileLock
 from aicn.store.database import FILE_NAME, SCHEMA, is_busy, is_compatible, open_database, schema_version, transaction
 from aicn.store.kv import LOCK_NAME
+from aicn.store.reading import reading
 
 SECRET_PREFIX: Final = "sk-aicn-"  # noqa: S105 - what every secret begins with, and no secret
 """So that a secret is known for what it is, by people and by programs that look for leaked ones."""
@@ -97,6 +98,19 @@ def _key(row: tuple[Any, ...]) -> ApiKey:
     return ApiKey(
         number, name, hashed, shown, bool(admin), created, expires, revoked, tuple(json.loads(models)), limits
     )
+
+
+def list_keys(folder: Path) -> tuple[ApiKey, ...]:
+    """Return all keys in the datastore in `folder`, the oldest first, those that are revoked and expired too.
+
+    Nothing is changed, whether a node runs or not; a damaged file stays where it is.
+
+    Raises:
+        StoreMissing: no node has used it, and no key was made in it.
+        StoreError: it cannot be read, or another version of this program made it.
+    """
+    with reading(folder / FILE_NAME, since_version=_SINCE_VERSION) as connection:
+        return read_keys(connection)
 
 
 class KeyFile:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
-from aicn.errors import StoreError, StoreMissing
-from aicn.store.database import SCHEMA, is_compatible, schema_version
 from aicn.store.ledger import PLACE_COLUMNS, SUM_COLUMNS, Sums
+from aicn.store.reading import reading
 
 _SINCE_VERSION = 9
 """Schema version that has the ledger."""
-
-_BUSY_TIMEOUT_S = 5.0
 
 
 class LedgerRow(NamedTuple):
@@ -45,25 +39,14 @@ def read_ledger(path: Path, *, since: str = "", key: str = "") -> tuple[LedgerRo
         StoreMissing: the file is not there.
         StoreError: it cannot be read.
     """
-    if not path.is_file():
-        raise StoreMissing(f"there is no datastore at {path}; start the node once, or name another one")
     columns = ", ".join(f"ledger.{name}" for name in (*PLACE_COLUMNS, *SUM_COLUMNS))
     query = (
         f"SELECT coalesce(keys.name, ''), {columns} FROM ledger LEFT JOIN keys ON keys.id = ledger.key "  # noqa: S608
         "WHERE day >= :since AND (:key = '' OR ledger.key = :key OR keys.name = :key) "
         f"ORDER BY {', '.join(f'ledger.{name}' for name in PLACE_COLUMNS)}"
     )
-    try:
-        uri = f"file:{quote(str(path.absolute()))}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as connection:
-            version = schema_version(connection)
-            if version < _SINCE_VERSION:
-                raise StoreError(f"{path} was made by an earlier version of aicn; start the node once with this one")
-            if version > len(SCHEMA) and not is_compatible(connection):
-                raise StoreError(f"{path} was made by a later version of aicn; read it with that one")
-            rows = connection.execute(query, {"since": since, "key": key}).fetchall()
-    except sqlite3.Error as error:
-        raise StoreError(f"{path} cannot be read ({error}); check its rights, and that it is a datastore") from error
+    with reading(path, since_version=_SINCE_VERSION) as connection:
+        rows = connection.execute(query, {"since": since, "key": key}).fetchall()
     return tuple(
         LedgerRow(day, number, name, project, model, node, Sums(*sums))
         for name, day, number, project, model, node, *sums in rows

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aicn.errors import StoreError, UsageError
-from aicn.store import KeyFile, KeyLimits, Store
+from aicn.errors import StoreError, StoreMissing, UsageError
+from aicn.store import KeyFile, KeyLimits, Store, list_keys
 from aicn.store.database import FILE_NAME, SCHEMA
 from aicn.store.keys import SECRET_PREFIX, hash_of, read_keys
 
@@ -105,3 +105,44 @@ def test_too_many_keys_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         with pytest.raises(UsageError, match="there are 1 keys"):
             file.add("Bob", NOW_S)
         assert len(file.all()) == 1
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+async def test_keys_are_listed_while_a_node_runs_and_after_it(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path)
+    with KeyFile(tmp_path) as file:
+        key, _ = file.add("Ann", NOW_S)
+    assert list_keys(tmp_path) == (key,)
+    await store.close()
+    assert list_keys(tmp_path) == (key,)
+
+
+def test_a_list_of_keys_begins_no_database(tmp_path: Path) -> None:
+    with pytest.raises(StoreMissing, match=r"there is no datastore at .*; start the node once"):
+        list_keys(tmp_path)
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("damage", ["head", "page"])
+def test_a_list_of_keys_leaves_a_damaged_database_where_it_is(tmp_path: Path, damage: str) -> None:
+    with KeyFile(tmp_path) as file:
+        for number in range(200):
+            file.add(f"{number}" * 20, NOW_S)
+    good = (tmp_path / FILE_NAME).read_bytes()
+    bad = {"head": b"no database at all" + good[18:], "page": good[:4096] + b"\xff" * (len(good) - 4096)}[damage]
+    (tmp_path / FILE_NAME).write_bytes(bad)
+    with pytest.raises(StoreError, match="is damaged or no datastore"):
+        list_keys(tmp_path)
+    assert (tmp_path / FILE_NAME).read_bytes() == bad
+    assert not list(tmp_path.glob("*.corrupt-*"))
+
+
+def test_a_list_of_keys_of_an_earlier_version(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE_NAME) as older:
+        older.execute("PRAGMA user_version = 3")
+    older.close()
+    with pytest.raises(StoreError, match="made by an earlier version of aicn; start the node once"):
+        list_keys(tmp_path)
