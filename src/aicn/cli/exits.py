@@ -59,6 +59,8 @@ def report(error: Exception, *, prefix: str = "aicn: ") -> int:
 
 def drop_output() -> None:
     """Let what is still to be written go nowhere, once nobody reads it: Python would complain at its end."""
+    if sys.stdout is None:  # closed from the start: nothing is to be written
+        return
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - no Path is involved
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +13,9 @@ from typing import Any, Final
 
 import click
 
+from aicn.cli import exits
 from aicn.cli.times import moment_unix_s
-from aicn.errors import UsageError
+from aicn.errors import StoreError, UsageError
 from aicn.ids import name_fault
 from aicn.store import ApiKey, KeyFile, KeyLimits, list_keys
 from aicn.tools.datastore import find_datastore
@@ -66,11 +70,20 @@ def add(  # noqa: PLR0913 - one for each option
     limits = KeyLimits(requests_per_minute or 0, tokens_per_minute or 0, concurrent or 0, tokens_per_month or 0)
     with KeyFile(find_datastore(path)) as file:
         key, secret = file.add(name, now_s, admin=admin, expires_unix_s=ends_s, models=models, limits=limits)
-    if as_json:
-        click.echo(json.dumps({**_described(key), "secret": secret}, ensure_ascii=False))
-        return
-    click.echo(secret)
-    click.echo(f"This is {key.id} ({key.name}). Its secret is shown now and never again.", err=True)
+        shown = json.dumps({**_described(key), "secret": secret}, ensure_ascii=False) if as_json else secret
+        try:
+            _show(shown)
+        except (OSError, UnicodeError) as error:
+            # Nobody could use it, or tell it from others by its secret.
+            file.revoke(key.id, now_s)
+            exits.drop_output()
+            reason = getattr(error, "strerror", None) or error
+            raise StoreError(
+                f"the secret of {key.id} could not be written to the standard output ({reason}), and the key was "
+                "revoked again; make one where its secret can be shown"
+            ) from error
+    if not as_json:
+        click.echo(f"This is {key.id} ({key.name}). Its secret is shown now and never again.", err=True)
 
 
 @keys.command(name="list")
@@ -104,6 +117,13 @@ def revoke(*, path: Path, key: str, forget: bool) -> None:
     with KeyFile(find_datastore(path)) as file:
         closed = file.revoke(key, int(time.time()), forget=forget)
     click.echo(f"{closed.id} ({closed.name}) opens nothing any more.")
+
+
+def _show(line: str) -> None:
+    if sys.stdout is None:  # closed by who started this; click would say nothing of it
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    click.echo(line)
+    sys.stdout.flush()
 
 
 def _check_patterns(models: tuple[str, ...]) -> None:
