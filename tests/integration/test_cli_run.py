@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import socket
+import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from aicn.config import Role, create_node
 from aicn.store import Store
-from support.command_line import aicn, environment, refused
+from support.command_line import TIMEOUT_S, aicn, environment, refused
 from support.processes import Nodes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
@@ -215,6 +216,26 @@ def test_the_datastore_is_gone(path: Path) -> None:
     line = refused(aicn("run", "-c", path, cwd=path.parent), 1)
     assert "App.Datastore is " in line
     assert "make that folder" in line
+
+
+CRAMPED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+from aicn.cli.main import main
+main()
+"""
+"""The real command where no file may grow beyond so many bytes, which is to it as a full disk is."""
+
+
+@pytest.mark.parametrize("room_bytes", [0, 100, 10_000])
+def test_the_disk_of_the_datastore_is_full(path: Path, room_bytes: int) -> None:
+    words = [sys.executable, "-c", CRAMPED, str(room_bytes), "run", "-c", str(path)]
+    done = subprocess.run(  # noqa: S603 - our own words
+        words, check=False, capture_output=True, text=True, env=environment(), timeout=TIMEOUT_S
+    )
+    line = refused(done, 1)
+    assert line.startswith(f"aicn: {'the datastore ' if not room_bytes else ''}{path.parent / 'datastore'}")
+    assert "the space of its disk" in line
 
 
 def test_the_log_cannot_be_written(path: Path) -> None:

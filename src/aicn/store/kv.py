@@ -182,18 +182,27 @@ def _open(folder: Path, lock: FileLock) -> sqlite3.Connection:
     try:
         taken = lock.acquire()
     except OSError as error:
-        raise StoreError(f"the datastore {folder} cannot be used ({error.strerror}); check its rights") from error
+        raise _unusable(folder, error) from error
     if not taken:
         raise StoreLocked(
             f"the datastore {folder} is in use by another process{_holder(folder)}; "
             "stop that one, or give this node another folder as App.Datastore"
         )
     try:
-        lock.note(f"{os.getpid()}\n")
+        try:
+            lock.note(f"{os.getpid()}\n")
+        except OSError as error:  # a full disk has no room even for that
+            raise _unusable(folder, error) from error
         return open_database(folder)
     except BaseException:
         lock.release()
         raise
+
+
+def _unusable(folder: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"the datastore {folder} cannot be used ({error.strerror}); check its rights and the space of its disk"
+    )
 
 
 def _holder(folder: Path) -> str:
