@@ -21,6 +21,9 @@ _T = TypeVar("_T")
 LOCK_NAME: Final = "aicn.lock"
 """Held while a node uses the folder; the operating system lets go of it when the node dies."""
 
+_LOCK_TIMEOUT_S: Final = 1.0
+"""A command that changes the datastore or the models of a node that does not run holds the lock for milliseconds."""
+
 
 def in_use(folder: Path, *, timeout_s: float = 0.0) -> bool:
     """Tell whether a process uses the datastore in `folder`; nothing in it is changed.
@@ -180,7 +183,7 @@ def _open(folder: Path, lock: FileLock) -> sqlite3.Connection:
     if not folder.is_dir():
         raise StoreMissing(f"the datastore {folder} is no folder; make it, or change App.Datastore")
     try:
-        taken = lock.acquire()
+        taken = lock.acquire(_LOCK_TIMEOUT_S)
     except OSError as error:
         raise _unusable(folder, error) from error
     if not taken:

@@ -16,8 +16,10 @@ import pytest
 
 from aicn import defaults
 from aicn.errors import StoreClosed, StoreError, StoreLocked, StoreMissing
+from aicn.filelock import FileLock
 from aicn.store import Store
 from aicn.store.database import SCHEMA
+from aicn.store.kv import LOCK_NAME
 
 
 @pytest.fixture
@@ -78,6 +80,16 @@ async def test_a_folder_in_use_names_who_uses_it(tmp_path: Path, store: Store) -
         await Store.open(tmp_path)
     assert await store.get("a", "k") == b"1"
     await store.close()
+    await (await Store.open(tmp_path)).close()
+
+
+async def test_a_folder_that_a_command_uses_for_a_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = FileLock(tmp_path / LOCK_NAME)
+    assert command.acquire()
+    # It is done when the store would try for the second time.
+    monkeypatch.setattr("aicn.filelock.time.sleep", lambda _: command.release())
     await (await Store.open(tmp_path)).close()
 
 
