@@ -185,6 +185,9 @@ API_HEAD_TIMEOUT_S: Final = 30.0
 TLS_HANDSHAKE_TIMEOUT_S: Final = 10.0
 """From a connection to the end of its TLS handshake, which takes some round trips."""
 
+LINGER_S: Final = 10.0
+"""For what is left of a request's body after its answer, where the connection is to be closed."""
+
 BODY_TIMEOUT_S: Final = 120.0
 """From the head of an HTTP request to the end of its body: 32 MiB over a slow line."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -137,6 +139,9 @@ async def test_endless_head_is_cut_off(server: ApiServer, endless: bytes) -> Non
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
+LARGE_BYTES = 16 << 20
+"""More than the buffers of a connection take."""
+
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -240,6 +245,89 @@ async def test_a_handshake_that_never_ends_is_not_waited_for(tmp_path: Path, mon
 async def test_body_that_is_too_large_is_refused(server: ApiServer) -> None:
     answer = await _exchange(server, b"POST / HTTP/1.1\r\n" + CLOSE + b"Content-Length: 2000\r\n\r\n" + b"x" * 2_000)
     assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize("tls", [False, True])
+async def test_the_refusal_of_a_large_body_arrives_before_the_connection_ends(
+    tmp_path: Path, version: bytes, *, tls: bool
+) -> None:
+    """A proxy that sends all of a request before it reads the answer must find that answer, and no reset."""
+    files = write_certificate(tmp_path, "127.0.0.1")
+    trusting = ssl.create_default_context(cafile=files[0]) if tls else None
+    server = ApiServer(_app, "127.0.0.1:0", tls=TlsFiles(*files).context if tls else None)
+    await server.start()
+    host, _, port = server.address.rpartition(":")
+    async with asyncio.timeout(DEADLINE_S):
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=trusting)
+        writer.write(b"POST / HTTP/%b\r\n%bContent-Length: %d\r\n\r\n" % (version, CLOSE, LARGE_BYTES))
+        for _ in range(LARGE_BYTES // 65_536):
+            writer.write(b"x" * 65_536)
+            await writer.drain()
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answer.endswith(b"}")
+    writer.close()
+    await server.close()
+
+
+async def test_what_is_sent_behind_a_refusal_is_not_read_for_ever(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "LINGER_S", 0.2)
+    host, _, port = server.address.rpartition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST / HTTP/1.1\r\n" + CLOSE + b"Content-Length: 1000000000000\r\n\r\n")
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(ConnectionError):
+            while True:
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+                await asyncio.sleep(0)
+
+
+async def test_a_server_that_stops_waits_for_nobodys_leftovers(server: ApiServer) -> None:
+    host, _, port = server.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST / HTTP/1.1\r\n" + CLOSE + b"Content-Length: 100000\r\n\r\n" + b"x" * 2_000)
+    async with asyncio.timeout(defaults.SHUTDOWN_GRACE_S):
+        assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
+        await server.close()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01", 400, "invalid_request"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400, "invalid_request"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 200_000, 431, "headers_too_large"),
+    ],
+)
+async def test_what_is_no_request_is_answered_with_an_error_object(
+    server: ApiServer, sent: bytes, status: int, code: str
+) -> None:
+    answer = await _exchange(server, sent)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"content-length: %d" % len(body) in head
+    told = json.loads(body)
+    assert (told["error"]["code"], told["error"]["message"]) == (code, told["message"])
+
+
+async def test_nothing_is_said_in_the_middle_of_an_answer(server: ApiServer) -> None:
+    """Even where what follows is no request: the client would take it for a part of the answer."""
+    host, _, port = server.address.rpartition(":")
+    async with asyncio.timeout(DEADLINE_S):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /pour HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x00\x00\r\n")
+        with contextlib.suppress(ConnectionError):
+            while part := await reader.read(65_536):
+                assert b"HTTP/1.1" not in part
+        await gone.wait()
+    writer.close()
 
 
 async def test_body_that_never_comes_is_not_waited_for(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:

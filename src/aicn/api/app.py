@@ -173,6 +173,8 @@ def build_app(
 ) -> ASGIApp:
     """Return the application: the routes behind the gate, every failure as JSON; arguments as of `AccessGate`."""
     app = Starlette(routes=all_routes, exception_handlers={HTTPException: _http_error, Exception: _http_error})
+    # A redirection makes clients send the whole body once more, some as a GET: a wrong path is told as one.
+    app.router.redirect_slashes = False
     return AccessGate(
         _InferenceFirst(all_routes, app),
         public_paths=PUBLIC_PATHS,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from http import HTTPStatus
 from typing import Any, Final
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -13,10 +16,33 @@ from aicn import defaults
 from aicn.api.access import refuse
 from aicn.api.caller import Caller
 from aicn.api.errors import ApiError, Code
+from aicn.api.lingering import LingeringTransport
 from aicn.api.request_parser import RequestParser
 
-_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+def _bare(status: HTTPStatus, slug: str, message: str) -> bytes:
+    """Return an answer to what is no whole request: nothing tells of which API it would have been one."""
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": slug}
+    body = msgspec.json.encode({"code": int(Code.PARAMETER), "message": message, "error": error})
+    head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json; charset=utf-8\r\n"
+    return f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body
+
+
+_MALFORMED: Final = _bare(
+    HTTPStatus.BAD_REQUEST, "invalid_request", "what arrived is no request in HTTP; its lines or its length are wrong"
+)
+_TOO_LARGE: Final = _bare(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "headers_too_large",
+    f"the headers of the request are longer than {defaults.HTTP_HEAD_MAX_BYTES} bytes",
+)
+_TOO_SLOW: Final = _bare(
+    HTTPStatus.REQUEST_TIMEOUT,
+    "request_timeout",
+    f"the headers of the request did not arrive within {defaults.API_HEAD_TIMEOUT_S:g} s",
+)
+
+_log = logging.getLogger("aicn.api")
 
 _MADE_ROOM: Final = 16
 """When all places are taken, this part of them is cleared at once: looking for who is idle costs a look at all."""
@@ -38,22 +64,30 @@ class BoundedConnection(HttpToolsProtocol):
         self._reading_head = True
         self._deadline: asyncio.TimerHandle | None = None
         self._idle_since_s = 0.0
+        self._lingering: LingeringTransport | None = None
+        self._is_refused = False
+        """Whether what arrives still is passed over unread: it is no request, or nobody knows where one begins."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock of the first head."""
-        super().connection_made(transport)
+        self._lingering = LingeringTransport(transport, self._is_unread)
+        super().connection_made(self._lingering)
         self._idle_since_s = self.loop.time()
         self._await_head()
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
             self._make_room(self.limit_concurrency // _MADE_ROOM + 1)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clocks."""
+        if self._lingering is not None:
+            self._lingering.lost()
         self._head_is_here()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse, and count what is no body: heads, trailers, and what stands between the parts of a body."""
+        if self._is_refused:
+            return
         self._bare_bytes += len(data)
         super().data_received(data)
         if self._bare_bytes > defaults.HTTP_HEAD_MAX_BYTES:
@@ -81,8 +115,11 @@ class BoundedConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Called by the parser."""
         parser: Any = self.parser
-        if not parser.at_offer:
-            super().on_message_complete()
+        if parser.at_offer:
+            return
+        super().on_message_complete()
+        if self._lingering is not None and self._lingering.lingers:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """Called when an answer has been sent."""
@@ -94,10 +131,15 @@ class BoundedConnection(HttpToolsProtocol):
         answers: Any = _too_many if app is service_unavailable else app
         super()._start_asgi_task(cycle, answers)
 
+    def send_400_response(self, msg: str) -> None:
+        """Called where the parser finds that something is no HTTP; `msg` are uvicorn's words for that."""
+        _log.debug("%s", msg)
+        self._refuse(_MALFORMED if self.is_idle else b"")  # not in the middle of an answer
+
     def _await_head(self) -> None:
         self._bare_bytes = 0
         self._reading_head = True
-        self._deadline = self.loop.call_later(defaults.API_HEAD_TIMEOUT_S, self._refuse, _TOO_SLOW)
+        self._deadline = self.loop.call_later(defaults.API_HEAD_TIMEOUT_S, self._end_with, _TOO_SLOW)
 
     def _head_is_here(self) -> None:
         self._bare_bytes = 0
@@ -107,10 +149,23 @@ class BoundedConnection(HttpToolsProtocol):
             self._deadline = None
 
     def _refuse(self, answer: bytes) -> None:
+        """End the connection of a client that may be sending still; at once if there is nothing to tell it."""
+        self._is_refused = True
+        if answer:
+            self._end_with(answer)
+        else:
+            self._head_is_here()
+            self.transport.abort()
+
+    def _end_with(self, answer: bytes) -> None:
         self._head_is_here()
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
+
+    def _is_unread(self) -> bool:
+        # The parser tells the cycle of the end of a request only while it is not answered.
+        return self._is_refused or (self.cycle is not None and self.cycle.more_body)  # type: ignore[redundant-expr]
 
     def _make_room(self, number: int) -> None:
         """Close so many connections on which no request is under way, those first that have been idle for longest."""
