@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import select
@@ -43,6 +44,12 @@ def until_none(folder: str) -> bool:
             select.select([descriptor], [], [], max(0.0, deadline_s - time.monotonic()))
             os.close(descriptor)
     return not processes_of(folder)
+
+
+def signal_thread(process: int, thread: int, number: signal.Signals) -> None:
+    """Send a signal to one thread of another process, as the system may with one sent to the process."""
+    if ctypes.CDLL(None, use_errno=True).tgkill(process, thread, number):
+        raise OSError(ctypes.get_errno(), "tgkill")
 
 
 @contextlib.contextmanager
@@ -96,6 +103,18 @@ def test_it_stays_up_until_ctrl_c(tmp_path: Path) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v0/ai/projects/list", timeout=10) as answer:
             assert b'"demo"' in answer.read()
         process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    assert processes_of(str(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_that_another_thread_takes_ends_it_as_well(tmp_path: Path) -> None:
+    # The system may give a signal to any thread; the main one then sleeps on in its wait for events.
+    with running(tmp_path) as (process, _):
+        first, *others = sorted(int(entry.name) for entry in Path(f"/proc/{process.pid}/task").iterdir())
+        assert first == process.pid
+        assert others, "the demo waits for its children in threads"
+        signal_thread(process.pid, others[0], signal.SIGTERM)
         assert process.wait(timeout=30) == 0
     assert processes_of(str(tmp_path)) == []
     assert list(tmp_path.iterdir()) == []

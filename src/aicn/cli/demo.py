@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from typing import Any, Final
 
 import click
 
+from aicn.cli import exits
 from aicn.cli.demo_model import MODEL_NAME, fetch_weights, find_weights, require_server
+from aicn.cli.loop import run_until_signal
 from aicn.errors import DemoFailed
 
 __all__ = ["demo"]
@@ -27,9 +28,6 @@ ANSWER_TOKENS: Final = 80
 
 ANSWER_IDLE_S: Final = 60.0
 """Longest silence in the answer; a loaded machine takes seconds to read a prompt."""
-
-INTERRUPTED: Final = 130
-"""What shells expect after Ctrl-C; only before the demonstration is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +64,12 @@ def demo(*, once: bool, prompt: str, port: int | None, weights: Path | None) -> 
     if weights is None and (weights := find_weights()) is None:
         _say(f"Fetching {MODEL_NAME} (93 MB, once)")
         weights = fetch_weights()
-    signal.signal(signal.SIGTERM, _interrupt)
-    if sys.platform != "win32":
-        signal.signal(signal.SIGHUP, _interrupt)
     show = _Show(once=once, prompt=prompt)
-    try:
-        asyncio.run(show.run(weights, model, port))
-    except KeyboardInterrupt:
-        click.echo("\nStopped." if show.answered else "\nStopped before the answer.")
-        sys.exit(0 if show.answered else INTERRUPTED)
+    if asyncio.run(run_until_signal(show.run(weights, model, port))):
+        return
+    click.echo("\nStopped." if show.answered else "\nStopped before the answer.")
+    if not show.answered:
+        sys.exit(exits.INTERRUPTED)
 
 
 class _Show:
@@ -174,8 +169,3 @@ def _chat(project: str, model: str, prompt: str) -> dict[str, Any]:
 
 def _say(text: str) -> None:
     click.echo(f"==> {text}")
-
-
-def _interrupt(*_: object) -> None:
-    """Treat a request to stop as Ctrl-C, which asyncio turns into a cancellation."""
-    signal.raise_signal(signal.SIGINT)

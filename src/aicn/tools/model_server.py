@@ -28,6 +28,9 @@ THREADS: Final = max(1, min(8, (os.cpu_count() or 1) // 2))
 """Half of the cores. llama.cpp's threads wait for each other at every layer: where one of them shares its core with a
 busy process all of them stand still. On two busy cores one thread wrote 50 tokens per second, two wrote 4."""
 
+SIGNAL_LOOK_S: Final = 0.5
+"""How late a request to stop is seen at worst."""
+
 QUIET: Final = -1
 """llama.cpp's verbosity that prints nothing but failures."""
 
@@ -59,7 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     except RuntimeError as error:
         return _failed(f"llama.cpp cannot serve {options.weights} on port {options.port}: {error}")
     print(f"listening on {server.listening_address}", flush=True)  # noqa: T201 - the line that the starter reads
-    stop.wait()
+    # In turns: where the signal came to one of llama.cpp's threads, it does not wake this one.
+    while not stop.wait(SIGNAL_LOOK_S):
+        pass
     return 0
 
 
