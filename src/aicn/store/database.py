@@ -228,8 +228,11 @@ def _check(connection: sqlite3.Connection) -> None:
 
 def _put_aside(path: Path) -> Path:
     """Rename the database and what belongs to it, and return its new name; only the latest few are kept."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    aside = path.with_name(f"{path.name}.corrupt-{stamp}-{time.time_ns() % 1_000_000_000:09d}")
+    # Both parts from one look at the clock: of two, one before and one after a second's end, came names out of order,
+    # and the newest file was taken for an old one.
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
+    aside = path.with_name(f"{path.name}.corrupt-{stamp}-{nanoseconds:09d}")
     for companion in _COMPANIONS:
         part = path.with_name(path.name + companion)
         if part.exists():

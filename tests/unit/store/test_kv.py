@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -213,6 +214,17 @@ async def test_corrupt_files_do_not_pile_up(tmp_path: Path) -> None:
     kept = quarantined(tmp_path)
     assert len(kept) == defaults.STORE_QUARANTINED_MAX
     assert kept[-1].read_bytes().startswith(b"junk 4")
+
+
+async def test_corrupt_files_keep_their_order_over_the_end_of_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = 1_000_000_000
+    for n, now_ns in enumerate((5 * second - 1, 5 * second, 5 * second + 1)):
+        monkeypatch.setattr(time, "time_ns", lambda now_ns=now_ns: now_ns)
+        (tmp_path / "aicn.db").write_bytes(b"junk %d" % n * 100)
+        await (await Store.open(tmp_path)).close()
+    assert [file.read_bytes()[:6] for file in quarantined(tmp_path)] == [b"junk 0", b"junk 1", b"junk 2"]
 
 
 async def test_a_file_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
