@@ -89,16 +89,21 @@ def test_every_make_target_explains_itself() -> None:
 
 
 def test_every_default_says_why() -> None:
-    body = ast.parse(inspect.getsource(defaults)).body
     silent = []
-    for node, after in zip(body, [*body[1:], ast.Pass()], strict=True):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-            if not said or not isinstance(node.annotation, ast.Name) or node.annotation.id != "Final":
-                silent.append(node.target.id)
-        elif isinstance(node, ast.Assign):
-            silent.append(ast.unparse(node))
+    names = []
+    for file in sorted((ROOT / "src/aicn/defaults").glob("*.py")):
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        for node, after in zip(body, [*body[1:], ast.Pass()], strict=True):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                names.append(node.target.id)
+                said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                if not said or not isinstance(node.annotation, ast.Name) or node.annotation.id != "Final":
+                    silent.append(node.target.id)
+            elif isinstance(node, ast.Assign):
+                silent.append(ast.unparse(node))
     assert silent == []
+    # No name of one subject hides that of another, and every subject can be had.
+    assert sorted(names) == sorted(name for name in vars(defaults) if name.isupper())
 
 
 def test_the_error_tree_is_drawn_as_it_is() -> None:
