@@ -166,7 +166,7 @@ class InferenceEndpoint(ABC):
 
         began_s = time.monotonic()
         asked = StreamedRequest(request.ask, caller.scope["headers"], self._streams)
-        async with asked.waiting(caller) as waiting, asked.answered(send, router.send_to) as answer:
+        async with asked.waiting(caller) as waiting, asked.answered(send) as answer:
             await waiting.stop()
             use.served_by(answer.peer, answer.cid, answer.attempts)
             use.first_byte()

@@ -9,11 +9,10 @@ import msgspec
 
 from aicn import defaults
 from aicn.api.caller import Caller
-from aicn.api.errors import ATTEMPTS_HEADER, ApiError, Code, from_exception, from_node, retry_after
+from aicn.api.errors import ATTEMPTS_HEADER, ApiError, Code, from_node, retry_after
 from aicn.api.streaming.events import EventRelay, Passage, content_type, streams
 from aicn.api.streaming.keepalive import EVENT_STREAM_HEADERS
 from aicn.api.surface import Surface
-from aicn.errors import BackendBroken
 from aicn.routing import Answer
 from aicn.telemetry import Outcome, Use
 from aicn.wire.json_members import NO_JSON
@@ -27,7 +26,6 @@ _JSON = (b"content-type", b"application/json")
 _FAILED_FROM = 400
 _FAILED = 500
 _BAD_GATEWAY = 502
-_REDIRECTS = range(300, 400)
 
 _COME_AGAIN = frozenset({429, 503})
 _RETRY_AFTER_S = 5.0
@@ -76,9 +74,7 @@ async def relay(
     if caller.started:
         raise await _as_failure(answer, use)
     described = [*_headers(answer), *headers]
-    is_json = content_type(answer) == b"application/json"
-    if answer.status in _REDIRECTS:
-        raise from_exception(BackendBroken(f"the model server answered {answer.status}: nodes follow no redirects"))
+    is_json = answer.is_json or content_type(answer) == b"application/json"
     if answer.status < _FAILED_FROM and not is_json:
         return await _relay_parts(b"", answer, caller, described, use)
     enough_bytes = json_held_max_bytes if is_json else defaults.PASSED_ERROR_MAX_BYTES

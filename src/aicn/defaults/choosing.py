@@ -28,6 +28,9 @@ BREAKER_BUSY_S: Final = 0.5
 BREAKER_BUSY_MAX_S: Final = 8.0
 """... and at most, when it goes on refusing without one good answer: a quota that is used up is no passing crowd."""
 
+UNFIT_REST_S: Final = 60.0
+"""How long others are asked first for what an instance has said to be nothing for it: its owner may mend that."""
+
 MEASURED_MAX_INSTANCES: Final = 20_000
 """Instances whose speed is remembered, some 300 bytes each: twice what one model of a large network has."""
 

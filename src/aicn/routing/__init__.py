@@ -9,7 +9,7 @@ from aicn.routing.legacy import LegacyStreams
 from aicn.routing.reservations import Reservations
 from aicn.routing.retry_budget import RetryBudget
 from aicn.routing.router import Router
-from aicn.routing.selector import Sample, SampleOutcome, Selector, Wanted
+from aicn.routing.selector import Chosen, Sample, SampleOutcome, Selector, Wanted
 from aicn.routing.spoken import SpokenProtocols
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Ask",
     "Candidate",
     "CandidateSource",
+    "Chosen",
     "LegacyStreams",
     "Reservations",
     "RetryBudget",

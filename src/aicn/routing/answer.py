@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aicn import defaults
+from aicn.endpoints import Endpoint
 from aicn.errors import MalformedFrame, NetworkError, NetworkTimeout, StreamReset, TruncatedFrame, WireError
 from aicn.idleclock import IdleClock
 from aicn.ids import InstanceId
 from aicn.p2p.host import Stream
 from aicn.routing.ask import Ask
 from aicn.routing.first_content import FirstContent, Found
-from aicn.routing.no_answer import begins_answer, is_answer
+from aicn.routing.no_answer import begins_answer, is_answer, is_object
 from aicn.routing.told_failure import as_answer, told_status
+from aicn.telemetry import TokenReader
 from aicn.wire.http_frames import ResponseHead, ResponseParser
 
 ERROR_HEADER: Final = b"x-aicn-error"
@@ -27,6 +29,10 @@ _JSON: Final = b"application/json"
 _EVENTS: Final = b"text/event-stream"
 _OK: Final = 200
 _SUCCESS_BELOW: Final = 300
+_FAILED_FROM: Final = 400
+
+_MAY_BE_JSON: Final = frozenset({b"", b"application/problem+json", b"text/json", b"text/plain"})
+"""What servers and the proxies before them call JSON as well."""
 
 
 class Answer:
@@ -40,12 +46,13 @@ class Answer:
         headers: end-to-end headers, names in lower case.
         node_error: slug of the node's own error; None when the model server answered.
         attempts: how many peers were tried, this one included. Set by the router.
-        first_content_s: from the request to its first content, all attempts together; None while unknown. Set by the
-            router.
+        is_json: whether it is a whole JSON document, whatever the model server calls it.
         told_status: the status that a failure told with status 200 should have had; None if there was none.
         events: how many events of a stream have been read, about as many as there were tokens.
         waited_s: how long reads have waited for the peer. The rest of the time the reader was busy elsewhere.
         broken: whether it broke off.
+        excused: whether a refusal is not for what the client wrote, but for what this node has added to it.
+        on_abandon: frees the place of the request. Set by the router.
     """
 
     def __init__(self, stream: Stream, cid: InstanceId, head: ResponseHead, parser: ResponseParser, ask: Ask) -> None:
@@ -53,6 +60,7 @@ class Answer:
         self._stream = stream
         self._parser = parser
         self._endpoint = ask.endpoint
+        self._told_tokens = 0
         self._idle_timeout_s = ask.idle_timeout_s
         self._ahead = b""
         self._replaced = False
@@ -65,20 +73,22 @@ class Answer:
         self.status = head.status
         self.headers = head.headers
         self.attempts = 1
-        self.first_content_s: float | None = None
+        self.is_json = False
         self.told_status: int | None = None
         self.events = 0
         self.waited_s = 0.0
         self.broken = False
+        self.excused = False
+        self.on_abandon: Callable[[], Awaitable[None]] | None = None
         self.node_error = next((_slug(value) for name, value in head.headers if name == ERROR_HEADER), None)
 
     async def prefetch(self, timeout_s: float | None = None) -> None:
         """Wait for the first content, which `read_some` then returns with all before it: the point of no return.
 
         The content of events is what `FirstContent` takes for it. If a failure is told first, the answer becomes that
-        failure, with its status. A JSON answer that is said to be short is awaited whole: nothing of it leaves before.
-        Of anything else the first bytes are content. What cannot be an answer of the endpoint, whatever its status
-        says, becomes the failure that it is.
+        failure, with its status. A JSON answer that is not said to be long is awaited whole, as far as it is kept:
+        nothing of it leaves before. Of anything else the first bytes are content. What cannot be an answer of the
+        endpoint, whatever its status says, becomes the failure that it is.
 
         Args:
             timeout_s: how long to wait; None: as long as there is no silence.
@@ -102,16 +112,37 @@ class Answer:
         if kind == _EVENTS and self.status == _OK and not self._header(b"content-encoding"):
             self._streams = True
             await self._until_content(FirstContent(self._endpoint))
-        elif kind == _JSON and self._is_short():
-            await self._gather()
-            if self.status == _OK:
-                self.told_status = told_status(self._ahead)
-            if self.told_status is None and self._claims_success() and not is_answer(self._endpoint, self._ahead):
-                self._become(*_NO_ANSWER)
+        elif self.node_error is None and _SUCCESS_BELOW <= self.status < _FAILED_FROM:
+            self._become(*_REDIRECT)
+        elif (kind == _JSON or self._must_be_json(kind)) and not self._is_long():
+            await self._until_whole()
         elif self._claims_success():
             await self._until_begun()
         else:
             self._ahead = await self.read_some()
+
+    def _must_be_json(self, kind: bytes) -> bool:
+        return kind in _MAY_BE_JSON and self._claims_success() and is_object(self._endpoint)
+
+    async def _until_whole(self) -> None:
+        """Wait for a JSON answer, or for as much of it as is kept, and see whether it is one."""
+        await self._gather()
+        self.is_json = True
+        if not self._parser.complete:
+            # Longer than it was said to be, or than anybody said.
+            if self._claims_success() and not begins_answer(self._endpoint, self._ahead):
+                self._become(*_NO_ANSWER)
+            return
+        if self.status == _OK:
+            self.told_status = told_status(self._ahead)
+        if self.told_status is not None or not self._claims_success():
+            return
+        if not is_answer(self._endpoint, self._ahead):
+            self._become(*_NO_ANSWER)
+            return
+        reader = TokenReader()
+        reader.feed(self._ahead)
+        self._told_tokens = reader.completion_tokens or 0
 
     def _claims_success(self) -> bool:
         encoded = self._header(b"content-encoding")
@@ -153,11 +184,11 @@ class Answer:
         self.status, self._ahead = status, body
         self.headers = tuple(pair for pair in self.headers if pair[0] not in _OF_THE_BODY)
         self.headers = ((b"content-type", _JSON), *self.headers)
-        self._replaced = True
+        self._replaced = self.is_json = True
 
-    def _is_short(self) -> bool:
+    def _is_long(self) -> bool:
         length = self._header(b"content-length")
-        return length.isdigit() and int(length) <= defaults.FIRST_CONTENT_HELD_MAX_BYTES
+        return length.isdigit() and int(length) > defaults.FIRST_CONTENT_HELD_MAX_BYTES
 
     async def _gather(self) -> None:
         """Read on until the end, or until there is more than is kept."""
@@ -214,6 +245,11 @@ class Answer:
             self.events += data.count(b"data:")
         return data
 
+    async def abandon(self) -> None:
+        """Give up on an answer that broke off: its place is free, and its end is known, before the block ends."""
+        if self.on_abandon is not None:
+            await self.on_abandon()
+
     def watch(self) -> None:
         """From now until `unwatch`, end the stream if a read waits for longer than the idle timeout."""
         self._clock.start()
@@ -249,6 +285,16 @@ class Answer:
         return bytes(held)
 
     @property
+    def tokens(self) -> int:
+        """How many tokens were written, about; 0 where nothing tells."""
+        return self.events if self._streams else self._told_tokens
+
+    @property
+    def is_written_whole(self) -> bool:
+        """Whether it is a text of which nothing came before all of it was written."""
+        return not self._streams and self._endpoint in _WRITTEN
+
+    @property
     def complete(self) -> bool:
         """Whether the whole answer has arrived and been taken."""
         return (self._replaced or self._parser.complete) and not self._ahead
@@ -271,6 +317,14 @@ _NO_ANSWER: Final = as_answer(
     b'{"error":{"message":"the model server said that all is well, and answered with nothing that is an answer",'
     b'"type":"server_error","param":null,"code":"model_server_failed"}}'
 )
+
+_REDIRECT: Final = as_answer(
+    b'{"error":{"message":"the model server answered with a redirect, and nodes follow none",'
+    b'"type":"server_error","param":null,"code":"model_server_failed"}}'
+)
+
+_WRITTEN: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
+"""What is a text: the longer it is, the later it is whole."""
 
 _OF_THE_BODY: Final = frozenset({b"content-type", b"content-length", b"content-encoding", b"cache-control"})
 

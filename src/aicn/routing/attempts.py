@@ -11,6 +11,7 @@ import time
 from collections.abc import Container, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
@@ -27,17 +28,17 @@ from aicn.errors import (
     Overloaded,
     StreamRefused,
     WireError,
+    WrongKind,
 )
 from aicn.ids import PeerId
 from aicn.routing.answer import Answer
 from aicn.routing.ask import Ask
-from aicn.routing.candidates import Candidate
 from aicn.routing.exchange import OpenStream, ask_peer
 from aicn.routing.hedge import hedge_after_s, hedged
 from aicn.routing.judgement import SAID_OF_THE_MODEL, reason_of, status_of, worth_another
 from aicn.routing.reservations import Instance, Reservations
 from aicn.routing.retry_budget import Bucket, RetryBudget
-from aicn.routing.selector import Sample, SampleOutcome, Selector, Wanted
+from aicn.routing.selector import Chosen, Sample, SampleOutcome, Selector, Wanted
 from aicn.wire.http_frames import protocol_of
 
 Why = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
@@ -76,6 +77,8 @@ class Attempt:
     Attributes:
         instance: who is asked.
         began_s: when, on the monotonic clock.
+        asked: whether anything has been sent, or may have been.
+        told: whether the selector knows how it went.
         content_s: when its first content came.
         waited_s: how long reads had waited for the peer until then.
         answer: None until there is one.
@@ -86,19 +89,23 @@ class Attempt:
         "_asking",
         "_reservation",
         "answer",
+        "asked",
         "began_s",
-        "candidate",
+        "chosen",
         "content_s",
         "error",
         "instance",
+        "told",
         "waited_s",
     )
 
-    def __init__(self, candidate: Candidate, instance: Instance, reservations: Reservations) -> None:
+    def __init__(self, chosen: Chosen, instance: Instance, reservations: Reservations) -> None:
         """Reserve before anything is awaited, so that two requests never both see the same idle instance."""
-        self.candidate = candidate
+        self.chosen = chosen
         self.instance = instance
         self.began_s = time.monotonic()
+        self.asked = False
+        self.told = False
         self.content_s = 0.0
         self.waited_s = 0.0
         self.answer: Answer | None = None
@@ -162,7 +169,9 @@ class Attempts:
         self._ways = ways
         self._ask = ask
         self._tried = _Tried(without)
-        self._wanted = Wanted(ask.project, ask.model, ask.endpoint.kind, protocol_of(ask.endpoint), ask.session)
+        self._wanted = Wanted(
+            ask.project, ask.model, ask.endpoint.kind, protocol_of(ask.endpoint), ask.session, ask.endpoint
+        )
         self._began_s = time.monotonic()
         self._begun: list[Attempt] = []
         self._given: Attempt | None = None
@@ -179,11 +188,11 @@ class Attempts:
         """
         answer = await self._first_good()
         answer.attempts = len(self._begun)
-        answer.first_content_s = time.monotonic() - self._began_s
+        answer.on_abandon = partial(self.release, None, None, None)
         return answer
 
     async def release(self, *why: *Why) -> None:
-        """Release everything that was begun, and tell the selector how it went."""
+        """Release everything that was begun, and tell the selector how it went. Idempotent."""
         self._report()
         raised: BaseException | None = None
         for attempt in reversed(self._begun):
@@ -200,14 +209,17 @@ class Attempts:
             raise self._nobody()
         # Only now: names that nobody serves must neither take room nor save up.
         self._budget.request()
+        following = self._begin(candidate)
         while True:
-            attempt = await self._tried_once_or_twice(candidate)
+            attempt = await self._tried_once_or_twice(following)
             if attempt.answer is not None and attempt.good:
                 self._given = attempt
                 return attempt.answer
-            candidate = self._next()
+            candidate = self._next(free=_outcome_of(attempt) is SampleOutcome.UNFIT)
             if candidate is None:
                 return self._last_word(attempt)
+            # Reserved before the other one is let go, which may take a while.
+            following = self._begin(candidate)
             await self._let_go(attempt)
 
     @property
@@ -215,7 +227,9 @@ class Attempts:
         """What is left of the time to the first content; None: an upload that is still arriving has its own clock."""
         if not isinstance(self._ask.body, bytes):
             return None
-        return self._ways.settings.total_timeout_s - (time.monotonic() - self._began_s)
+        left_s = self._ways.settings.total_timeout_s - (time.monotonic() - self._began_s)
+        # Timers tick in milliseconds, and one that was set for the end may ring a moment before it.
+        return left_s if left_s > _TICK_S else 0.0
 
     @property
     def _limit_s(self) -> float | None:
@@ -223,18 +237,27 @@ class Attempts:
         left_s, one_s = self._left_s, self._ask.first_content_timeout_s
         return left_s if left_s is None or one_s is None else min(left_s, one_s)
 
-    def _choose(self) -> Candidate | None:
+    def _choose(self) -> Chosen | None:
         return self._ways.selector.choose(self._wanted, self._tried, self._tried.nodes)
 
-    def _next(self, leave: float = 0.0) -> Candidate | None:
-        """Return who is to be asked besides those that were, None if nobody is."""
+    def _next(self, leave: float = 0.0, *, free: bool = False) -> Chosen | None:
+        """Return who is to be asked besides those that were, None if nobody is.
+
+        Args:
+            leave: what others are to find in the budget.
+            free: whether it costs none of that, since the last one cost nobody anything.
+        """
         if len(self._begun) >= self._ways.settings.max_attempts or not self._ask.repeatable:
             return None
         left_s = self._left_s
-        if (left_s is not None and left_s <= 0) or not self._budget.take(leave):
+        if (left_s is not None and left_s <= 0) or not (free or self._budget.take(leave)):
             return None
-        candidate = self._choose()
-        if candidate is None:
+        try:
+            candidate = self._choose()
+        except WrongKind:
+            # Whoever did what is asked for has gone meanwhile, and what was tried has the better words for it.
+            candidate = None
+        if candidate is None and not free:
             self._budget.give_back()
         return candidate
 
@@ -242,8 +265,7 @@ class Attempts:
     def _budget(self) -> Bucket:
         return self._ways.budget.of(self._ask.project, self._ask.model)
 
-    async def _tried_once_or_twice(self, candidate: Candidate) -> Attempt:
-        attempt = self._begin(candidate)
+    async def _tried_once_or_twice(self, attempt: Attempt) -> Attempt:
         after_s = self._hedge_after_s(attempt)
         if after_s is None:
             return await self._run(attempt)
@@ -256,8 +278,7 @@ class Attempts:
         first = await hedged(self._run(attempt), second, after_s, good=lambda tried: tried.good, discard=self._let_go)
         for slower in self._begun:
             if slower.runs:
-                # It was cancelled: its time is at least this.
-                self._tell(slower, Sample(SampleOutcome.SLOW, time.monotonic() - slower.began_s))
+                self._tell(slower, self._cut(slower))
                 await slower.release(None, None, None)
         return first
 
@@ -266,7 +287,15 @@ class Attempts:
             return None
         return hedge_after_s(self._ways.selector.usual_first_content_s(attempt.instance))
 
-    def _begin(self, candidate: Candidate) -> Attempt:
+    def _cut(self, attempt: Attempt) -> Sample:
+        """Return what is told of an attempt that was ended before anything came of it."""
+        if not attempt.asked or not isinstance(self._ask.body, bytes):
+            # An upload takes as long as its client does.
+            return Sample(SampleOutcome.UNASKED)
+        # Its time is at least this: else whoever never answers would look new to all whose clients lose patience.
+        return Sample(SampleOutcome.SLOW, time.monotonic() - attempt.began_s)
+
+    def _begin(self, candidate: Chosen) -> Attempt:
         instance = (candidate.peer, self._ask.project, self._ask.model, candidate.cid)
         attempt = Attempt(candidate, instance, self._ways.reservations)
         self._tried.add(instance)
@@ -274,8 +303,9 @@ class Attempts:
         return attempt
 
     async def _run(self, attempt: Attempt) -> Attempt:
-        ways, candidate = self._ways, attempt.candidate
+        ways, candidate = self._ways, attempt.chosen
         open_stream = ways.open_stream if candidate.connected else ways.open_named
+        attempt.asked, attempt.began_s = True, time.monotonic()
         try:
             limit_s = self._limit_s
             asking = ask_peer(open_stream, candidate.peer, candidate.cid, self._ask, limit_s)
@@ -291,31 +321,24 @@ class Attempts:
             if attempt.good:
                 return attempt
             _log.info("an attempt at peer %s was answered %d", candidate.peer, attempt.answer and attempt.answer.status)
-        if (outcome := _outcome_of(attempt)) is not None:
-            self._tell(attempt, Sample(outcome))
+        outcome = _outcome_of(attempt)
+        self._tell(attempt, Sample(outcome, endpoint=self._ask.endpoint if outcome is SampleOutcome.UNFIT else None))
         return attempt
 
     def _tell(self, attempt: Attempt, sample: Sample) -> None:
+        attempt.told = True
         self._ways.selector.report(attempt.instance, sample)
 
     def _report(self) -> None:
-        """Tell the selector how the answer went that was given, when it is over."""
-        attempt = self._given
-        if attempt is None or attempt.answer is None:
-            return
-        answer = attempt.answer
-        if answer.broken:
-            self._tell(attempt, Sample(SampleOutcome.FAILED))
-        elif status_of(answer) >= _FAILED_FROM:
-            # To refuse is quick; it says nothing of how long an answer takes.
-            self._tell(attempt, Sample(SampleOutcome.REFUSED))
-        else:
-            self._tell(attempt, _sample(attempt, answer))
+        """Tell the selector how the answer went that was given, and of what was under way when the client left."""
+        for attempt in self._begun:
+            if not attempt.told and (attempt.runs or attempt is self._given):
+                self._tell(attempt, self._cut(attempt) if attempt.answer is None else _sample(attempt, attempt.answer))
 
     async def _let_go(self, attempt: Attempt) -> None:
         """Release an attempt that failed; the words of a model server are kept, in case that nobody has better ones."""
         answer = attempt.answer
-        if answer is not None and answer.node_error is None and await answer.keep():
+        if answer is not None and not attempt.good and answer.node_error is None and await answer.keep():
             self._kept = answer
         await attempt.release(None, None, None)
 
@@ -346,33 +369,47 @@ class Attempts:
 
 
 def _sample(attempt: Attempt, answer: Answer) -> Sample:
-    """Return what an answer that is over says of its instance's speed."""
+    """Return what an answer that is over says of its instance."""
+    if answer.broken:
+        return Sample(SampleOutcome.FAILED)
+    if status_of(answer) >= _FAILED_FROM:
+        # To refuse is quick; it says nothing of how long an answer takes.
+        return Sample(SampleOutcome.UNASKED if answer.excused else SampleOutcome.REFUSED)
     first_s, content_s = attempt.content_s - attempt.began_s, time.monotonic() - attempt.content_s
+    if answer.is_written_whole:
+        return Sample(SampleOutcome.GOOD, tokens=answer.tokens, whole_s=first_s)
     waited_s = answer.waited_s - attempt.waited_s
     if content_s - waited_s > max(defaults.SLOW_READER_S, waited_s):
         # The client took its time. To blame the instance would let one client turn all others away from it.
         return Sample(SampleOutcome.GOOD, first_s)
-    return Sample(SampleOutcome.GOOD, first_s, answer.events, content_s)
+    return Sample(SampleOutcome.GOOD, first_s, answer.tokens, content_s)
 
 
-def _outcome_of(attempt: Attempt) -> SampleOutcome | None:
-    """Return what a failed attempt says of its instance; None if it says nothing."""
+def _outcome_of(attempt: Attempt) -> SampleOutcome:
+    """Return what a failed attempt says of its instance."""
     answer = attempt.answer
     if answer is None:
-        return None if isinstance(attempt.error, _NOT_ITS_FAULT) else SampleOutcome.FAILED
+        outcomes = (outcome for kind, outcome in _NOT_ITS_FAULT if isinstance(attempt.error, kind))
+        return next(outcomes, SampleOutcome.FAILED)
     if answer.node_error in _WORKING:
-        return None
+        return SampleOutcome.UNFIT
     # A node that has no room, by its own word or its model server's, works; one whose model server is gone does not.
     full = answer.node_error in (None, Overloaded.slug) and status_of(answer) in _BUSY
     return SampleOutcome.BUSY if full else SampleOutcome.FAILED
 
 
-_NOT_ITS_FAULT: Final = (CorePanicked, HostClosed, Overloaded, StreamRefused)
-"""It was not asked: this node could not, or the request is nothing for the way that the peer is asked by."""
+_NOT_ITS_FAULT: Final = (
+    (StreamRefused, SampleOutcome.UNFIT),
+    (CorePanicked, SampleOutcome.UNASKED),
+    (HostClosed, SampleOutcome.UNASKED),
+    (Overloaded, SampleOutcome.UNASKED),
+)
+"""It was not asked: the request is nothing for the way that the peer is asked by, or this node could not."""
 
 _WORKING: Final = frozenset(kind.slug for kind in SAID_OF_THE_MODEL)
 _BUSY: Final = frozenset({429, 503})
 _FAILED_FROM: Final = 400
+_TICK_S: Final = 0.002
 
 
 class _Tried:

@@ -22,7 +22,7 @@ class Breaker:
     until_s: float = float("-inf")
     """Until when it is not asked."""
     trial_until_s: float = float("-inf")
-    """Until when a request that tries it may still tell; who is cancelled never does."""
+    """Until when a request that tries it may still tell."""
     unreached: bool = False
     """Whether the last request that failed could not be brought there at all."""
 
@@ -49,7 +49,7 @@ def failed(breaker: Breaker, now_s: float) -> Breaker:
     """A request failed in a way that is the instance's fault."""
     if is_open(breaker) and now_s < breaker.until_s:
         # It was sent before the pause: all that were under way when a server died are one failure, not many.
-        return replace(breaker, trial_until_s=float("-inf"))
+        return let_go(breaker)
     failures = breaker.failures + 1
     over = failures - defaults.BREAKER_FAILURES
     if over < 0:
@@ -62,6 +62,11 @@ def out_of_reach(breaker: Breaker, now_s: float) -> Breaker:
     """A request could not be brought there at all: to find that out costs seconds, so once is enough."""
     fell = failed(replace(breaker, failures=max(breaker.failures, defaults.BREAKER_FAILURES - 1)), now_s)
     return replace(fell, unreached=True)
+
+
+def let_go(breaker: Breaker) -> Breaker:
+    """A request that was sent tells nothing of it: the next one may try it."""
+    return replace(breaker, trial_until_s=float("-inf"))
 
 
 def came(breaker: Breaker) -> Breaker:
@@ -84,7 +89,7 @@ def busy(breaker: Breaker, now_s: float, spared: int = 0) -> Breaker:
     """
     if now_s < breaker.until_s:
         # It was sent before the pause, as in `failed`.
-        return replace(breaker, trial_until_s=float("-inf"))
+        return let_go(breaker)
     refusals = breaker.refusals + 1
     until_s = breaker.until_s
     if refusals > spared:

@@ -73,6 +73,14 @@ class Breakers:
         if own is None or shared.refusals > _SPARED:
             self._set(self._nodes, instance[:3], breaker.busy(shared, now_s, _SPARED))
 
+    def let_go(self, instance: Instance) -> None:
+        """Note that a request that was sent will tell nothing."""
+        own, shared = self._instances.get(instance), self._nodes.get(instance[:3])
+        if own is not None:
+            self._instances[instance] = breaker.let_go(own)
+        if shared is not None:
+            self._nodes[instance[:3]] = breaker.let_go(shared)
+
     def came(self, peer: PeerId) -> None:
         """Note that `peer` is connected and was not."""
         for instance in [each for each in self._instances if each[0] == peer]:

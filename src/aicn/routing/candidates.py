@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aicn.errors import WrongKind
-from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName, fits
+from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
 from aicn.p2p.host import Connection
 from aicn.peers import Directory
 from aicn.routing.reservations import Reservations
@@ -42,27 +41,12 @@ class CandidateSource:
         self._reservations = reservations
         self._own_id = own_id
 
-    def find(self, project: ProjectName, model: ModelName, kind: ModelKind | None = None) -> tuple[Candidate, ...]:
-        """Return all instances of the model that are believed to be alive, in no particular order.
-
-        Args:
-            project: of the model.
-            model: which one.
-            kind: what it is to be asked for; None: whatever it does.
-
-        Raises:
-            WrongKind: every instance does something else.
-        """
-        serving = self._directory.serving(project, model)
-        found = tuple(
+    def find(self, project: ProjectName, model: ModelName) -> tuple[Candidate, ...]:
+        """Return all instances of the model that are believed to be alive, in no particular order."""
+        return tuple(
             self._candidate(record.peer, project, model, offer.cid, offer.in_flight)
-            for record, offer in serving
-            if kind is None or fits(offer.kind, kind)
+            for record, offer in self._directory.serving(project, model)
         )
-        if serving and not found:
-            does = serving[0][1].kind.name.lower().replace("_", " ")
-            raise WrongKind(f"model {model!r} of project {project!r} does {does}; ask it for that, by the route for it")
-        return found
 
     def _candidate(
         self, peer: PeerId, project: ProjectName, model: ModelName, cid: InstanceId, reported: int

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from aicn import errors
 from aicn.errors import AicnError
 from aicn.ids import PeerId
 from aicn.routing.answer import Answer
+from aicn.wire.json_members import NO_JSON
 
 SAID_OF_THE_MODEL: Final = (errors.WrongKind, errors.EndpointUnsupported)
 """The node works, and the model is not what the client takes it for: told as it is."""
@@ -18,9 +21,10 @@ _TOO_MANY_REQUESTS: Final = 429
 _SERVER_ERRORS: Final = 500
 
 _MODEL_MISSING: Final = re.compile(
-    rb'"code"\s*:\s*"model_not_found"|"param"\s*:\s*"model"|[Mm]odel\b[^{}]{0,200}?\b(?:not found|not exist)'
+    r"(?:the )?model(?: [\"'`]?[^\s\"'`]{1,512}[\"'`]?)?,? (?:was )?(?:not found|does not exist)\b", re.IGNORECASE
 )
-"""How model servers say that they do not have a model, or not any more, in an answer 404."""
+"""How the message of a model server begins that does not have a model, or not any more. Only its beginning counts: what
+the client wrote may be repeated further on."""
 
 _NEVER_REPEATED: Final = frozenset({errors.MalformedFrame.slug})
 """A node that cannot read the request says so; the others could not either."""
@@ -40,8 +44,32 @@ def worth_another(answer: Answer) -> bool:
         return answer.node_error not in _NEVER_REPEATED
     status = status_of(answer)
     if status == _NOT_FOUND:
-        return _MODEL_MISSING.search(answer.ahead) is not None
+        return _misses_model(answer.ahead)
     return status == _TOO_MANY_REQUESTS or status >= _SERVER_ERRORS
+
+
+class _Refusal(msgspec.Struct):
+    error: Any = None
+    code: Any = None
+    param: Any = None
+    message: Any = None
+    detail: Any = None
+
+
+_refusal: Final = msgspec.json.Decoder(_Refusal)
+
+
+def _misses_model(body: bytes) -> bool:
+    """Whether an answer 404 says that the model server does not have the model, in the words of any of them."""
+    try:
+        said = _refusal.decode(body)
+    except NO_JSON:
+        return False
+    told = said.error if isinstance(said.error, dict) else msgspec.structs.asdict(said)
+    if told.get("code") == "model_not_found" or told.get("param") == "model":
+        return True
+    words = (told.get("message"), told.get("detail"), said.error)
+    return any(isinstance(each, str) and _MODEL_MISSING.match(each) is not None for each in words)
 
 
 def status_of(answer: Answer) -> int:

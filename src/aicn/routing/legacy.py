@@ -151,6 +151,9 @@ class LegacyStreams:
             # As its model server would have put it, had it come on a stream.
             code = error.code if isinstance(error, PeerRefused) else Code.TIMEOUT
             return _AnsweredStream(peer, _response(500, msgspec.json.encode({"code": code, "message": str(error)})))
+        except (AddressError, IdentityError) as error:
+            # A peer with another kind of key can be heard, and nothing can be sealed for it.
+            raise StreamReset(f"node {peer} cannot be asked over gossip: {error}") from error
         return _AnsweredStream(peer, _response(200, _answer_body(peer, answer)))
 
 

@@ -116,6 +116,19 @@ class Measurements:
                 known.token_s = _moved(known.token_s, token_s)
             known.failing *= 1 - _TRUST
 
+    def wrote(self, instance: Instance, whole_s: float, tokens: int, now_s: float) -> None:
+        """Take in an answer that came when all of it was written.
+
+        What part of the time was the first token's is not known, and a long answer takes long everywhere. So what
+        counts is how it compares with what was expected for one of so many tokens; 0: nobody knows how many.
+        """
+        if not tokens:
+            self.answered(instance, None, None, now_s)
+            return
+        expected = self.of(instance, now_s)
+        slower = whole_s / (expected.first_s + tokens * expected.token_s)
+        self.answered(instance, expected.first_s * slower, expected.token_s * slower, now_s)
+
     def refused(self, instance: Instance, now_s: float) -> None:
         """Take in a request that was refused.
 

@@ -66,6 +66,11 @@ def is_answer(endpoint: Endpoint, body: bytes) -> bool:
     return not isinstance(said, _Generated) or said.is_any()
 
 
+def is_object(endpoint: Endpoint) -> bool:
+    """Return whether an answer of `endpoint` that is not streamed can be nothing but a JSON object."""
+    return endpoint in _OBJECTS
+
+
 def begins_answer(endpoint: Endpoint, beginning: bytes) -> bool | None:
     """Return whether a body that begins so can be an answer of `endpoint`; None: only what follows will tell."""
     if endpoint not in _OBJECTS:

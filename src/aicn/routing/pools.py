@@ -25,7 +25,7 @@ class Pool:
     network: int
     """Of `Pools`, when the pool was made."""
     kept_until_s: float
-    """Until when it is good enough although an instance has come or gone."""
+    """Until when it is good enough although an instance or a connection has come or gone."""
     connected: list[Place]
     others: list[Place]
 
@@ -33,9 +33,9 @@ class Pool:
 class Pools:
     """Makes pools when they are asked for, and keeps them until an instance or a connection comes or goes.
 
-    A large one is kept for a moment longer when an instance comes or goes: among thousands one always does, and to sort
-    them anew for each request would cost more than to be told by one that it has gone. Who is not connected any more
-    is noticed at once: to dial it would take seconds.
+    A large one is kept for a moment longer: among thousands one always comes or goes, and to sort them anew for each
+    request would cost more than to be told by one that it has gone. Whether somebody is still connected is for whoever
+    uses a pool to look at: to dial it would take seconds.
     """
 
     def __init__(
@@ -71,8 +71,7 @@ class Pools:
         if (
             pool is None
             or pool.instances is not instances
-            or pool.network != self._network
-            or (pool.membership != instances.membership and now_s >= pool.kept_until_s)
+            or ((pool.network, pool.membership) != (self._network, instances.membership) and now_s >= pool.kept_until_s)
         ):
             pool = self._pools[key] = self._made(project, model, kind, instances, now_s)
             if len(self._pools) > self._max:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Container
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
@@ -80,7 +79,6 @@ class Router:
             NetworkError, WireError: the answer broke off inside the block.
         """
         ways = self._ways
-        began_s = time.monotonic()
         async with AsyncExitStack() as held:
             held.enter_context(ways.reservations.reserve((peer, ask.project, ask.model, cid)))
             try:
@@ -88,7 +86,6 @@ class Router:
                 await answer.prefetch()
             except (NetworkError, WireError) as error:
                 raise NodeUnavailable(str(error)) from error
-            answer.first_content_s = time.monotonic() - began_s
             yield answer
 
 

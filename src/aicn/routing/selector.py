@@ -14,20 +14,21 @@ import random
 from collections.abc import Callable, Collection, Container
 from enum import Enum, auto
 from itertools import chain, islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from aicn import defaults
 from aicn.clock import Clock, SystemClock
+from aicn.endpoints import Endpoint
 from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
 from aicn.p2p.host import Connection
 from aicn.peers import Directory
 from aicn.routing.breakers import Breakers
-from aicn.routing.candidates import Candidate
 from aicn.routing.measurements import Measurements
 from aicn.routing.policy import Facts, cost
 from aicn.routing.pools import Place, Pool, Pools
 from aicn.routing.reservations import Instance, Reservations
 from aicn.routing.sessions import Sessions
+from aicn.routing.unfit import Unfit
 
 _PAIR: Final = 2
 _HALF: Final = 0.5
@@ -43,6 +44,16 @@ class Wanted(NamedTuple):
     """That its node must speak; None: whatever it speaks."""
     session: str | None = None
     """The conversation that the request belongs to."""
+    endpoint: Endpoint | None = None
+    """What is asked for; None: nothing in particular."""
+
+
+class Chosen(NamedTuple):
+    """Who is to be asked."""
+
+    peer: PeerId
+    cid: InstanceId
+    connected: bool
 
 
 class SampleOutcome(Enum):
@@ -57,7 +68,11 @@ class SampleOutcome(Enum):
     REFUSED = auto()
     """It did not want the request. That is the client's fault, or its own if it says so to everybody."""
     SLOW = auto()
-    """It was given up for a faster one: to the first content it takes at least as long as is told."""
+    """It was given up, for a faster one or by the client: to the first content it takes at least as long as is told."""
+    UNFIT = auto()
+    """It works, but not for this: it lacks the endpoint, or is reached in a way that cannot carry the request."""
+    UNASKED = auto()
+    """It was not asked in the end, or whoever asked is to blame: that says nothing of it."""
 
 
 class Sample(NamedTuple):
@@ -69,6 +84,11 @@ class Sample(NamedTuple):
     """Of the answer, about."""
     content_s: float | None = None
     """From the first content to the end."""
+    whole_s: float | None = None
+    """To the first content and the end in one, where an answer comes when it is written: how long that takes depends on
+    its tokens."""
+    endpoint: Endpoint | None = None
+    """What it is unfit for."""
 
 
 class Selector:
@@ -106,6 +126,7 @@ class Selector:
         self._measured = Measurements()
         self._sessions = Sessions()
         self._breakers = Breakers()
+        self._unfit = Unfit()
 
     def network_changed(self, come: PeerId | None = None) -> None:
         """A connection came or went; `come` is who is connected now and was not: who was out of reach is here again."""
@@ -115,12 +136,13 @@ class Selector:
 
     def choose(
         self, wanted: Wanted, tried: Container[Instance], last: Collection[PeerId] = frozenset()
-    ) -> Candidate | None:
+    ) -> Chosen | None:
         """Return who is to be asked next, None if nobody is left.
 
         Who is connected comes before who must be dialled first, which takes seconds and may fail. Who is connected and
         has failed lately is asked only when nobody else is left, since that may still be better than no answer; who
-        could not be reached lately is not asked again before its pause is over: all would wait for nothing.
+        could not be reached lately is not asked again before its pause is over: all would wait for nothing. Who has
+        said that such a request is nothing for it comes after all these.
 
         Args:
             wanted: what is asked for.
@@ -134,21 +156,33 @@ class Selector:
         pool = self._pools.of(wanted.project, wanted.model, wanted.kind, now_s)
         if pool is None:
             return None
-        chosen = self._of_session(pool, wanted, tried, now_s)
-        elsewhere = _Elsewhere(tried, last)
-        for tier in (pool.connected, pool.others):
-            for avoided in (elsewhere, tried) if last else (tried,):
-                if chosen is None and tier:
-                    chosen = self._better_of_two(tier, pool, wanted, avoided, now_s)
-        if chosen is None:
-            chosen = self._least_bad(pool, wanted, elsewhere) or self._least_bad(pool, wanted, tried)
+        fit = tried
+        if self._unfit:
+            fit = _Avoided(tried, unfit=lambda each: self._unfit.has(each, wanted.endpoint, now_s))
+        chosen = self._of_session(pool, wanted, fit, now_s) or self._found(pool, wanted, fit, last, now_s)
+        if chosen is None and fit is not tried:
+            chosen = self._found(pool, wanted, tried, last, now_s)
         if chosen is None:
             return None
         instance = _instance(wanted, chosen)
         self._breakers.asked(instance, now_s)
         if wanted.session:
             self._sessions.set((wanted.project, wanted.model, wanted.session), instance, now_s)
-        return self._candidate(pool, instance)
+        return Chosen(*chosen, connected=self._is_connected(chosen[0]))
+
+    def _found(
+        self, pool: Pool, wanted: Wanted, avoided: Container[Instance], last: Collection[PeerId], now_s: float
+    ) -> Place | None:
+        """Return who is to be asked of those that are not avoided, the nodes of `last` after the others."""
+        stages = (_Avoided(avoided, last), avoided) if last else (avoided,)
+        for tier in (pool.connected, pool.others):
+            for stage in stages:
+                if tier and (place := self._better_of_two(tier, pool, wanted, stage, now_s)) is not None:
+                    return place
+        for stage in stages:
+            if (place := self._least_bad(pool, wanted, stage)) is not None:
+                return place
+        return None
 
     def spoken_nowhere(self, wanted: Wanted) -> bool:
         """Return whether the model is served, and only by nodes that are known not to speak what is wanted.
@@ -162,11 +196,14 @@ class Selector:
         return all(peer != self._own_id and self._speaks(peer, wanted.protocol) is False for peer, _ in places)
 
     def report(self, instance: Instance, sample: Sample) -> None:
-        """Learn how an attempt at `instance` went. One that the client gave up need not be reported."""
+        """Learn how an attempt at `instance` went: every one that was chosen, whatever became of it."""
         now_s = self._clock.monotonic()
         match sample.outcome:
             case SampleOutcome.GOOD:
                 self._breakers.good(instance)
+                if sample.whole_s is not None:
+                    self._measured.wrote(instance, sample.whole_s, sample.tokens, now_s)
+                    return
                 token_s = sample.content_s / sample.tokens if sample.content_s is not None and sample.tokens else None
                 self._measured.answered(instance, sample.first_content_s, token_s, now_s)
             case SampleOutcome.FAILED:
@@ -179,6 +216,12 @@ class Selector:
                 self._measured.refused(instance, now_s)
             case SampleOutcome.SLOW:
                 self._measured.slow(instance, sample.first_content_s or 0.0, now_s)
+                self._breakers.let_go(instance)
+            case SampleOutcome.UNFIT:
+                self._unfit.add(instance, sample.endpoint, now_s)
+                self._breakers.let_go(instance)
+            case SampleOutcome.UNASKED:
+                self._breakers.let_go(instance)
 
     def usual_first_content_s(self, instance: Instance) -> float | None:
         """Return the usual time to the first content of `instance`, None if it was never asked."""
@@ -228,6 +271,7 @@ class Selector:
         Of a node that is drawn more than once, it is the better one of its instances.
         """
         size = len(tier)
+        connected = tier is pool.connected
         seen: set[int] = set()
         first: Place | None = None
         for _ in range(defaults.CHOOSE_DRAWS):
@@ -236,7 +280,7 @@ class Selector:
                 continue
             seen.add(index)
             place = tier[index]
-            if not self._may_be_asked(_instance(wanted, place), wanted, tried, now_s):
+            if not self._may_be_drawn(place, wanted, tried, now_s, connected=connected):
                 continue
             if first is None:
                 first = place
@@ -250,11 +294,19 @@ class Selector:
             place = tier[index]
             if index in seen or (first is not None and first[0] == place[0]):
                 continue
-            if self._may_be_asked(_instance(wanted, place), wanted, tried, now_s):
+            if self._may_be_drawn(place, wanted, tried, now_s, connected=connected):
                 if first is not None:
                     return [first, place]
                 first = place
         return [] if first is None else [first]
+
+    def _may_be_drawn(
+        self, place: Place, wanted: Wanted, tried: Container[Instance], now_s: float, *, connected: bool
+    ) -> bool:
+        # A large pool may be a moment old.
+        if connected and not self._is_connected(place[0]):
+            return False
+        return self._may_be_asked(_instance(wanted, place), wanted, tried, now_s)
 
     def _may_be_asked(self, instance: Instance, wanted: Wanted, tried: Container[Instance], now_s: float) -> bool:
         if instance in tried:
@@ -280,7 +332,7 @@ class Selector:
         for step in range(min(size, defaults.CHOOSE_SCAN)):
             place = pool.connected[(start + step) % size]
             instance = _instance(wanted, place)
-            if instance in tried or not self._can_be_asked(place[0], wanted):
+            if instance in tried or not self._is_connected(place[0]) or not self._can_be_asked(place[0], wanted):
                 continue
             until_s = self._breakers.until_s(instance)
             if best is None or until_s < best[0]:
@@ -309,28 +361,24 @@ class Selector:
             )
         )
 
-    def _candidate(self, pool: Pool, instance: Instance) -> Candidate:
-        peer, _, _, cid = instance
-        in_flight = self._in_flight(pool, instance)
-        if peer == self._own_id:
-            return Candidate(peer, cid, in_flight, connected=True, relayed=False, rtt_us=0)
-        connection = self._connection(peer)
-        if connection is None:
-            return Candidate(peer, cid, in_flight, connected=False, relayed=False, rtt_us=None)
-        return Candidate(peer, cid, in_flight, connected=True, relayed=connection.relayed, rtt_us=connection.rtt_us)
 
+class _Avoided:
+    """The instances that were asked, all others of some nodes, and those that are unfit."""
 
-class _Elsewhere:
-    """The instances that were asked, and all others of some nodes."""
+    __slots__ = ("_nodes", "_tried", "_unfit")
 
-    __slots__ = ("_nodes", "_tried")
-
-    def __init__(self, tried: Container[Instance], nodes: Container[PeerId]) -> None:
+    def __init__(
+        self,
+        tried: Container[Instance],
+        nodes: Container[PeerId] = (),
+        unfit: Callable[[Instance], bool] = lambda _: False,
+    ) -> None:
         self._tried = tried
         self._nodes = nodes
+        self._unfit = unfit
 
-    def __contains__(self, instance: object) -> bool:
-        return instance in self._tried or (isinstance(instance, tuple) and instance[0] in self._nodes)
+    def __contains__(self, instance: Any) -> bool:
+        return instance in self._tried or instance[0] in self._nodes or self._unfit(instance)
 
 
 def _instance(wanted: Wanted, place: Place) -> Instance:

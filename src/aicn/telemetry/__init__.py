@@ -5,6 +5,7 @@ from aicn.telemetry.log import setup, write_to_file
 from aicn.telemetry.looplag import watch_loop_lag
 from aicn.telemetry.metrics import DECLARED, Metric, Metrics, ModelLabels
 from aicn.telemetry.observer import NoObserver, Observer, Occasion, Outcome, Side, Spend, Spent, Use, outcome_of
+from aicn.telemetry.usage import TokenReader
 
 __all__ = [
     "DECLARED",
@@ -18,6 +19,7 @@ __all__ = [
     "Side",
     "Spend",
     "Spent",
+    "TokenReader",
     "Use",
     "outcome_of",
     "render",

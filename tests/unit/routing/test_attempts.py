@@ -22,7 +22,8 @@ from aicn.errors import (
     TruncatedFrame,
 )
 from aicn.ids import ModelName
-from aicn.routing import RouteSettings, StreamedBody
+from aicn.routing import RouteSettings, Sample, SampleOutcome, StreamedBody
+from support.hosts import until
 from support.scripted_peers import (
     ANY,
     DEADLINE_S,
@@ -31,6 +32,7 @@ from support.scripted_peers import (
     GOOD,
     HANG,
     PEERS,
+    REFUSING,
     RESET,
     ROLE,
     SOON_S,
@@ -71,6 +73,23 @@ FAILURES = [
     ),
     pytest.param((whole(404, b'{"error":{"code":"model_not_found"}}'),), id="404: no such model any more"),
     pytest.param((whole(404, b'{"error":{"message":"The model `m` does not exist."}}'),), id="404 in vLLM's words"),
+    pytest.param((whole(404, b'{"error":"model \'m:latest\' not found"}'),), id="404 in Ollama's words"),
+    pytest.param((whole(404, b'{"detail":"Model not found"}'),), id="404 in a web UI's words"),
+    *(
+        pytest.param((whole(status, b"", "location: /login", *kind),), id=f"redirect {status} {''.join(kind)}")
+        for status in (302, 307)
+        for kind in ([], ["content-type: application/json"])
+    ),
+    *(
+        pytest.param((f"HTTP/1.1 200 OK\r\n{kind}transfer-encoding: chunked\r\n\r\n".encode() + chunk,), id=name)
+        for name, kind, chunk in (
+            ("nothing in chunks", "content-type: application/json\r\n", b"0\r\n\r\n"),
+            ("no choice, in chunks", "content-type: application/json\r\n", b'e\r\n{"choices":[]}\r\n0\r\n\r\n'),
+            ("error in chunks", "content-type: application/json\r\n", b'd\r\n{"error":"m"}\r\n0\r\n\r\n'),
+            ("error as a text", "content-type: text/plain\r\n", b'd\r\n{"error":"m"}\r\n0\r\n\r\n'),
+            ("error of no type", "", b'd\r\n{"error":"m"}\r\n0\r\n\r\n'),
+        )
+    ),
 ]
 
 
@@ -87,6 +106,10 @@ async def test_failure_before_the_first_content_is_left_for_the_next(failure: tu
     [
         *(pytest.param((whole(status, b"{}"),), id=str(status)) for status in (400, 401, 403, 404, 409, 413, 415, 422)),
         pytest.param((whole(404, b'{"error":{"message":"No such response"}}'),), id="404: something else is missing"),
+        pytest.param(
+            (whole(404, b'{"error":{"message":"Response \'the model not found\' not found","param":"id"}}'),),
+            id="404 that repeats what the client wrote",
+        ),
         pytest.param((EVENTS, b'data: {"error":{"message":"m","code":400}}\n\n'), id="400 as an event"),
         pytest.param((EVENTS, b'data: {"error":{"type":"invalid_request_error"}}\n\n'), id="its type as an event"),
     ],
@@ -304,6 +327,40 @@ async def test_names_that_nobody_serves_save_up_no_repetitions() -> None:
     assert len(peers.asked) - 10 == pytest.approx(0.2 * 10 + defaults.ROUTE_RETRY_FLOOR, abs=1)
 
 
+async def test_who_is_no_good_for_it_costs_no_repetition() -> None:
+    for unfit in ((REFUSING,), (failed("endpoint_unsupported"),)):
+        peers = Peers(unfit, unfit, (GOOD,))
+        assert await send(peers, share=0.0) == (200, ROLE + WORD + DONE, 3)
+
+
+async def test_the_next_is_reserved_before_the_last_one_is_let_go() -> None:
+    peers = Peers((b"HTTP/1.1 503 X\r\ncontent-length: 100\r\n\r\nbusy", HANG), (GOOD,))
+    async with asyncio.timeout(DEADLINE_S), peers.router() as router:
+
+        async def use() -> int:
+            async with router.send(ask()) as answer:
+                return answer.status
+
+        using = asyncio.create_task(use())
+        await until(lambda: sum(map(peers.reservations.at_peer, PEERS)) == 2)
+        assert len(peers.asked) == 1, "the words of the first are still awaited"
+        assert await using == 200
+
+
+async def test_a_broken_answer_that_is_abandoned_frees_its_place_and_is_told() -> None:
+    seen = asyncio.Event()
+    peers = Peers((EVENTS, WORD, seen, RESET))
+    async with asyncio.timeout(DEADLINE_S), peers.router() as router, router.send(ask()) as answer:
+        assert await answer.read_some() == WORD
+        seen.set()
+        with pytest.raises((StreamReset, TruncatedFrame)):
+            await answer.read_some()
+        await answer.abandon()
+        assert peers.reservations.at_peer(answer.peer) == 0
+        assert peers.samples == [Sample(SampleOutcome.FAILED)]
+    assert peers.samples == [Sample(SampleOutcome.FAILED)], "once"
+
+
 async def test_no_budget_means_one_attempt() -> None:
     assert await send(Peers((whole(503, b""),), (GOOD,)), share=0.0) == (503, b"", 1)
 
@@ -316,14 +373,6 @@ async def test_peers_that_failed_this_client_are_not_asked() -> None:
         with pytest.raises(NoCandidate):
             async with router.send(ask(), without=frozenset(PEERS)):
                 pass
-
-
-async def test_answer_tells_how_long_all_of_it_took() -> None:
-    peers = Peers((HANG,), (GOOD,))
-    asked = ask(first_byte_timeout_s=SOON_S)
-    async with asyncio.timeout(DEADLINE_S), peers.router() as router, router.send(asked) as answer:
-        assert answer.first_content_s is not None
-        assert answer.first_content_s >= SOON_S
 
 
 async def test_named_peer_is_asked_alone() -> None:

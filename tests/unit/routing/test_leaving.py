@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from aicn import defaults
-from aicn.routing import Ask, RouteSettings, StreamedBody
+from aicn.routing import Ask, RouteSettings, SampleOutcome, StreamedBody
 from support.hosts import until
 from support.scripted_peers import (
     DEADLINE_S,
@@ -80,6 +80,11 @@ async def test_caller_that_leaves(
         with pytest.raises(asyncio.CancelledError):
             await leaving
         assert asyncio.all_tasks() - before <= set(peers.serving), "no task is left but those that play the peers"
+    told = [sample.outcome for sample in peers.samples]
+    gave_up = told[bool(settings) :]
+    assert len(gave_up) == len(peers.asked) + (scripts[0] == (ENDLESS_WORDS, HANG)), "of each that was chosen"
+    assert SampleOutcome.GOOD not in gave_up
+    assert (SampleOutcome.SLOW in gave_up) == (asked is ask and scripts[0] != (ENDLESS_WORDS, HANG))
     silent = [peer for peer, script in zip(peers.asked, scripts[-reached:], strict=True) if script != (UNREACHABLE,)]
     assert sorted(peers.cut) == sorted(silent), "everybody who was asked has seen it"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from aicn import defaults
-from aicn.errors import NetworkTimeout, StreamRefused, StreamReset
+from aicn.errors import AicnError, IdentityError, NetworkTimeout, StreamRefused, StreamReset
 from aicn.ids import Multiaddr, PeerId
 from aicn.p2p.host import Connection, Direction, PeerIdentity, Stream
 from aicn.p2p.pipe import stream_pair
@@ -30,6 +30,7 @@ class Scene:
     spoke_before: bool | None = None
     refuses: bool = True
     asked_over_gossip: int = 0
+    fault: AicnError = field(default_factory=lambda: NetworkTimeout("nobody has answered"))
 
     def identity(self, peer: PeerId) -> PeerIdentity | None:
         if self.protocols is None:
@@ -43,7 +44,7 @@ class Scene:
 
     async def ask(self, *_: Any) -> Any:
         self.asked_over_gossip += 1
-        raise NetworkTimeout("nobody has answered")
+        raise self.fault
 
     async def open_stream(self, peer: PeerId, protocol: str, first: bytes) -> Stream:
         if self.refuses:
@@ -103,3 +104,10 @@ async def test_node_of_an_old_release_is_asked_over_gossip(
     scene.refuses, scene.protocols = True, after
     assert await scene.chat(streams) == 500
     assert scene.asked_over_gossip == 1
+
+
+async def test_node_for_which_nothing_can_be_sealed_has_failed() -> None:
+    scene = Scene(frozenset(), connected=True)
+    scene.fault = IdentityError("the peer's key carries no secp256k1 key")
+    with pytest.raises(StreamReset, match="cannot be asked over gossip"):
+        await scene.chat(scene.streams())

@@ -117,3 +117,20 @@ def test_the_least_recently_measured_goes_first() -> None:
     assert len(made) == 3
     assert made.first_content_s(instance("b", "b")) is None
     assert made.first_content_s(instance("a", "a")) is not None
+
+
+@pytest.mark.parametrize(("tokens", "whole_s"), [(3_000, 60.5), (100, 2.5), (1, 0.52)])
+def test_a_long_answer_that_comes_whole_makes_nobody_slow(tokens: int, whole_s: float) -> None:
+    made = measured("a", 200, 0.5, 0.02)
+    made.wrote(instance("a"), whole_s, tokens, 0.0)
+    after = made.of(instance("a"), 0.0)
+    assert after.first_s == pytest.approx(0.5, rel=0.01)
+    assert after.token_s == pytest.approx(0.02, rel=0.01)
+
+
+def test_an_answer_that_comes_whole_and_late_makes_its_instance_slow() -> None:
+    made = measured("a", 200, 0.5, 0.02)
+    made.wrote(instance("a"), 600.0, 0, 0.0)
+    assert made.of(instance("a"), 0.0).first_s == pytest.approx(0.5, rel=0.01), "nobody knows how much was written"
+    made.wrote(instance("a"), 25.0, 100, 0.0)
+    assert made.of(instance("a"), 0.0).token_s > 0.1

@@ -51,13 +51,15 @@ def test_many_are_not_sorted_anew_for_each_that_comes() -> None:
     assert len(later) == len(before) + 1
 
 
-@pytest.mark.parametrize("number", [3, defaults.POOL_SMALL + 1])
-def test_who_is_not_connected_any_more_is_out_at_once(number: int) -> None:
+@pytest.mark.parametrize(("number", "after_s"), [(3, 0.0), (defaults.POOL_SMALL + 1, 1.0)])
+def test_who_is_not_connected_any_more_is_out(number: int, after_s: float) -> None:
     crowd = Crowd(number)
-    assert len(crowd.connected()) == number
+    before = crowd.connected()
+    assert len(before) == number
     crowd.gone.add(PeerId("0"))
     crowd.pools.network_changed()
-    assert len(crowd.connected()) == number - 1
+    assert (crowd.connected() is before) == (after_s > 0)
+    assert len(crowd.connected(after_s)) == number - 1
 
 
 def test_one_node_takes_part_with_as_many_instances_as_one_machine_has() -> None:

@@ -38,7 +38,7 @@ from support.scripted_peers import (
 @pytest.mark.parametrize(
     ("script", "outcomes"),
     [
-        pytest.param((REFUSING,), [], id="old release that gossip cannot ask for this"),
+        pytest.param((REFUSING,), [SampleOutcome.UNFIT], id="old release that gossip cannot ask for this"),
         pytest.param((UNREACHABLE,), [SampleOutcome.FAILED], id="unreachable"),
         pytest.param((EVENTS, ROLE, RESET), [SampleOutcome.FAILED], id="broken before its content"),
         pytest.param((whole(500, b""),), [SampleOutcome.FAILED], id="500"),
@@ -47,7 +47,7 @@ from support.scripted_peers import (
         pytest.param((failed("backend_unreachable"),), [SampleOutcome.FAILED], id="node without its model server"),
         pytest.param((failed("overloaded"),), [SampleOutcome.BUSY], id="model that works on all that it may"),
         pytest.param((failed("model_not_found"),), [SampleOutcome.FAILED], id="stale registration"),
-        pytest.param((failed("endpoint_unsupported"),), [], id="model that lacks the endpoint"),
+        pytest.param((failed("endpoint_unsupported"),), [SampleOutcome.UNFIT], id="model that lacks the endpoint"),
     ],
 )
 async def test_failure_is_told_of_the_instance(script: tuple[Step, ...], outcomes: list[SampleOutcome]) -> None:

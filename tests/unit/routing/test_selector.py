@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from aicn import defaults
 from aicn.clock import ManualClock
+from aicn.endpoints import Endpoint
 from aicn.errors import WrongKind
 from aicn.ids import InstanceId, ModelKind, ModelName, Multiaddr, PeerId, ProjectName
 from aicn.p2p.host import Connection, Direction
 from aicn.peers import Directory, Heartbeat, NodeFlags, Offer
-from aicn.routing import Candidate, Reservations, Sample, SampleOutcome, Selector, Wanted
+from aicn.routing import Chosen, Reservations, Sample, SampleOutcome, Selector, Wanted
 
 PROJECT, MODEL = ProjectName("P"), ModelName("m")
 WANTED = Wanted(PROJECT, MODEL, ModelKind.CHAT)
@@ -61,7 +62,7 @@ class Network:
             )
         self.selector.network_changed()
 
-    def choose(self, tried: Any = (), wanted: Wanted = WANTED) -> Candidate | None:
+    def choose(self, tried: Any = (), wanted: Wanted = WANTED) -> Chosen | None:
         return self.selector.choose(wanted, tried)
 
     def chosen(self, times: int = 400, wanted: Wanted = WANTED) -> Counter[str]:
@@ -103,7 +104,7 @@ def test_own_requests_count_where_a_node_says_less() -> None:
         assert set(network.chosen()) == {"b"}
         candidate = network.choose({(PeerId("b"), PROJECT, MODEL, InstanceId(""))})
         assert candidate is not None
-        assert (candidate.peer, candidate.in_flight) == ("a", 1)
+        assert candidate.peer == "a"
 
 
 def test_the_faster_one_is_chosen_and_news_of_a_heartbeat_count_at_once() -> None:
@@ -130,7 +131,7 @@ def test_this_node_itself_needs_no_connection() -> None:
     network.add(OWN)
     found = network.choose()
     assert found is not None
-    assert (found.peer, found.connected, found.rtt_us) == (OWN, True, 0)
+    assert (found.peer, found.connected) == (OWN, True)
 
 
 def test_none_is_asked_twice() -> None:
@@ -403,3 +404,66 @@ def test_whatever_happens_whoever_is_chosen_serves_it_and_was_not_tried(events: 
                     assert found.connected == (found.peer in network.connected)
             case _:
                 network.report(peer, {"good": GOOD, "failed": FAILED, "busy": BUSY}[event])
+
+
+def test_who_has_gone_from_among_many_is_not_asked_from_then_on() -> None:
+    network = Network(*(f"{number}" for number in range(defaults.POOL_SMALL + 1)))
+    assert network.choose() is not None
+    stays = PeerId("7")
+    for peer in [each for each in network.connected if each != stays]:
+        del network.connected[peer]
+    network.selector.network_changed()
+    # Not sorted anew yet: chance finds the one that is left, or nobody; never one that has gone.
+    assert set(network.chosen(4_000)) <= {stays}
+
+
+def test_who_says_that_it_is_nothing_for_it_is_asked_last_for_a_while() -> None:
+    network = Network("old", "new")
+    chat = Wanted(PROJECT, MODEL, ModelKind.CHAT, endpoint=Endpoint.CHAT)
+    embeddings = chat._replace(endpoint=Endpoint.EMBEDDINGS)
+    network.report("old", Sample(SampleOutcome.UNFIT, endpoint=Endpoint.EMBEDDINGS))
+    assert set(network.chosen(wanted=embeddings)) == {"new"}
+    assert set(network.chosen(wanted=chat)) == {"old", "new"}, "for anything else it is as good as before"
+    del network.connected[PeerId("new")]
+    network.directory.forget(PeerId("new"))
+    network.selector.network_changed()
+    assert set(network.chosen(wanted=embeddings)) == {"old"}, "there is nobody else"
+    network.add("new")
+    network.clock.advance(defaults.UNFIT_REST_S)
+    assert set(network.chosen(wanted=embeddings)) == {"old", "new"}
+
+
+def test_nobody_is_unfit_for_ever() -> None:
+    network = Network("a")
+    wanted = WANTED._replace(endpoint=Endpoint.CHAT, session="s")
+    network.report("a", Sample(SampleOutcome.UNFIT, endpoint=Endpoint.CHAT))
+    network.connected.clear()
+    network.selector.network_changed()
+    assert set(network.chosen(wanted=wanted)) == {"a"}, "who must be dialled is asked too, if nobody else is there"
+
+
+@pytest.mark.parametrize("outcome", [SampleOutcome.SLOW, SampleOutcome.UNFIT, SampleOutcome.UNASKED])
+def test_a_trial_that_tells_nothing_is_followed_by_the_next(outcome: SampleOutcome) -> None:
+    network = Network("broken", "good")
+    network.report("broken", FAILED, defaults.BREAKER_FAILURES)
+    network.clock.advance(defaults.BREAKER_PAUSE_MAX_S)
+    good = (PeerId("good"), PROJECT, MODEL, InstanceId(""))
+
+    def trial() -> bool:
+        # Who may be asked comes before who must be dialled, and that before who is left alone.
+        found = network.choose({good})
+        return found is not None and found.peer == "broken"
+
+    network.add("far", connected=False)
+    assert trial()
+    assert not trial(), "one at a time"
+    network.report("broken", Sample(outcome, first_content_s=0.0, endpoint=Endpoint.SPEECH))
+    assert trial()
+
+
+def test_who_never_answers_is_left_for_those_who_do() -> None:
+    network = Network("silent", "good")
+    network.report("good", GOOD, 20)
+    for _ in range(3):
+        network.report("silent", Sample(SampleOutcome.SLOW, first_content_s=30.0))
+    assert set(network.chosen()) == {"good"}

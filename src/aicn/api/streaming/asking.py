@@ -15,7 +15,7 @@ from aicn.api.streaming.events import Again, Passage
 from aicn.api.streaming.keepalive import KeepAlive
 from aicn.api.streaming.usage import wish_of
 from aicn.endpoints import Endpoint
-from aicn.ids import InstanceId, PeerId
+from aicn.ids import PeerId
 from aicn.routing import Answer, Ask
 
 _HAS_USAGE_OPTION: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
@@ -25,9 +25,6 @@ _OPTION_REFUSED: Final = frozenset({400, 422})
 
 Send = Callable[[Ask], AbstractAsyncContextManager[Answer]]
 """Brings a request to whoever is to answer it."""
-
-SendTo = Callable[[PeerId, InstanceId, Ask], AbstractAsyncContextManager[Answer]]
-"""Brings a request to one peer."""
 
 SendElsewhere = Callable[[Ask, frozenset[PeerId]], AbstractAsyncContextManager[Answer]]
 """Brings a request to whoever serves it, but for the peers named."""
@@ -80,24 +77,24 @@ class StreamedRequest:
         """Return what keeps `caller` company until its stream begins; `headers` go out with the first comment."""
         return KeepAlive(caller, self._settings.keep_alive_s if self.streams else 0.0, headers)
 
-    def answered(self, send: Send, send_to: SendTo) -> AbstractAsyncContextManager[Answer]:
+    def answered(self, send: Send) -> AbstractAsyncContextManager[Answer]:
         """Ask by `send`; the block gets the answer.
 
-        A model server that refuses the request to which the wish for the usage was added is asked once more without
-        it, by `send_to`.
+        A request that a model server refuses, and to which the wish for the usage was added, is sent once more without.
         """
-        return self._answered(send, send_to) if self._with_usage else send(self.ask)
+        return self._answered(send) if self._with_usage else send(self.ask)
 
     @asynccontextmanager
-    async def _answered(self, send: Send, send_to: SendTo) -> AsyncIterator[Answer]:
+    async def _answered(self, send: Send) -> AsyncIterator[Answer]:
         async with AsyncExitStack() as stack:
             answer = await stack.enter_async_context(send(self.ask))
             if answer.status in _OPTION_REFUSED and answer.node_error is None:
                 attempts = answer.attempts
+                answer.excused = True
                 await stack.aclose()
                 self.ask = self._plain
-                answer = await stack.enter_async_context(send_to(answer.peer, answer.cid, self.ask))
-                answer.attempts = attempts
+                answer = await stack.enter_async_context(send(self.ask))
+                answer.attempts += attempts - 1
             yield answer
 
     def passage(self, event: Callable[[ApiError], bytes], elsewhere: SendElsewhere | None) -> Passage:

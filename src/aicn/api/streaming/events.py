@@ -69,6 +69,7 @@ class EventRelay:
             tried = {answer.peer}
             while failure is not None and self._can_go_on:
                 _log.info("a stream that broke off is continued elsewhere: %s", failure.message)
+                await answer.abandon()
                 failure = await self._go_on(failure, tried)
         except asyncio.CancelledError:
             if self._caller.is_cut_by_node:
