@@ -346,6 +346,32 @@ async def test_client_that_reads_nothing_counts_as_gone(server: ApiServer, monke
     writer.close()
 
 
+async def test_who_reads_no_answer_at_all_is_hung_up_on(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the route: one that is answered whole has nobody who looks after its client."""
+    monkeypatch.setattr(defaults, "STALL_TIMEOUT_S", 0.2)
+    host, _, port = server.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1_000)
+    async with asyncio.timeout(DEADLINE_S):
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"GET /headers HTTP/1.1\r\nHost: a\r\n" + b"x: x\r\n" * 900 + b"\r\n")
+                await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(65_536):
+                pass
+    writer.close()
+
+
+async def test_requests_that_do_not_wait_for_answers_are_few(server: ApiServer) -> None:
+    """Each that waits takes memory, and reads of thousands of them come as soon as one is answered."""
+    pipelined = b"GET /headers HTTP/1.1\r\nHost: a\r\n\r\n"
+    few = await _exchange(server, pipelined * defaults.PIPELINED_MAX + b"GET / HTTP/1.1\r\n" + CLOSE + b"\r\n")
+    assert few.count(b"HTTP/1.1 200 OK") == defaults.PIPELINED_MAX + 1
+    with contextlib.suppress(ConnectionError):
+        many = await _exchange(server, pipelined * 1_000)
+        assert many.count(b"HTTP/1.1 200 OK") <= defaults.PIPELINED_MAX + 1
+
+
 async def test_taken_port_says_what_to_do(server: ApiServer) -> None:
     late = ApiServer(_app, server.address)
     with pytest.raises(ListenFailed, match=r"\(Address already in use\); change API\.Addr"):

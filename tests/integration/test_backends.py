@@ -12,7 +12,7 @@ import pytest
 
 from aicn import defaults
 from aicn.backends import BackendClient
-from aicn.errors import BackendBroken, BackendTimeout, BackendUnreachable
+from aicn.errors import BackendBroken, BackendTimeout, BackendUnreachable, Overloaded
 from support.certificates import write_certificate
 from support.hosts import DEADLINE_S, until
 
@@ -404,3 +404,20 @@ async def test_server_that_speaks_unasked_is_left() -> None:
         await until(lambda: not any(each.reusable for each in client._open))
         assert await _fetch(client, server.url) == b"ok"
         assert server.connections == 2
+
+
+async def test_nobody_waits_behind_all_that_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "BACKEND_MAX_CONNECTIONS", 1)
+    async with serving(_always(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")) as (server, client):
+        async with client.exchange("POST", server.url, (), b"") as reply:
+            with pytest.raises(Overloaded):
+                await _fetch(client, server.url)
+            assert await reply.read_some() == b"ok"
+        assert await _fetch(client, server.url) == b"ok"
+
+
+@pytest.mark.parametrize("status", [0, 99, 600, 999])
+async def test_a_status_that_is_none_is_broken(status: int) -> None:
+    async with serving(_always(b"HTTP/1.1 %03d X\r\ncontent-length: 0\r\n\r\n" % status)) as (server, client):
+        with pytest.raises(BackendBroken):
+            await _fetch(client, server.url)

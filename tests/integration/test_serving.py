@@ -201,6 +201,20 @@ async def test_peer_that_understands_is_told(setup: Setup, change: dict[str, str
     assert not setup.model.seen
 
 
+async def test_one_peer_does_not_take_all_places(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "SERVED_MAX_PER_PEER", 1)
+    setup.model.plan = Plan(hang=True)
+    first = await setup.ask(UNDERSTANDS)
+    await setup.model.next_request()
+    head, _ = await answer(await setup.ask(UNDERSTANDS))
+    assert (head.status, dict(head.headers)[b"x-aicn-error"]) == (503, b"overloaded")
+    first.reset()
+    setup.model.plan = Plan()
+    await until(lambda: not setup.registry.in_flight.total())
+    head, _ = await answer(await setup.ask(UNDERSTANDS))
+    assert head.status == 200
+
+
 async def test_dead_model_server_is_told_or_reset(setup: Setup) -> None:
     await setup.model.stop()
     head, body = await answer(await setup.ask(UNDERSTANDS))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -61,8 +61,27 @@ class Admission:
         self._requests = Buckets()
         self._tokens = Buckets()
         self._usual = Averages()
+        self._arriving: Counter[str] = Counter()
+        """Requests whose bodies are being read, by line of the queue."""
         self._held: Counter[str] = Counter()
         """Tokens that the requests under way are expected to take, by key."""
+
+    @contextmanager
+    def arriving(self, principal: Principal) -> Iterator[None]:
+        """Count one request while its body is read: there may be no more than can stand in the caller's line.
+
+        Raises:
+            ApiError: there are (429). Whoever sends bodies a byte at a time would take all connections.
+        """
+        if self._arriving[principal.queue] >= self.queue.most_of(principal.limits.concurrent):
+            raise self._no_turn("as many requests of this caller are arriving as may wait for their turn")
+        self._arriving[principal.queue] += 1
+        try:
+            yield
+        finally:
+            self._arriving[principal.queue] -= 1
+            if not self._arriving[principal.queue]:
+                del self._arriving[principal.queue]
 
     @asynccontextmanager
     async def admit(

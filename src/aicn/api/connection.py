@@ -48,8 +48,12 @@ _MADE_ROOM: Final = 16
 """When all places are taken, this part of them is cleared at once: looking for who is idle costs a look at all."""
 
 
+class _TooManyPipelined(Exception):
+    """More requests wait on one connection than may."""
+
+
 class BoundedConnection(HttpToolsProtocol):
-    """Closes a connection whose request head grows beyond bounds, or does not come.
+    """Closes a connection whose request head grows beyond bounds or does not come, or whose client reads no answer.
 
     When there are as many connections as may be, those that have been idle for longest make room for new ones: else
     whoever opens many and asks for nothing would shut out all others.
@@ -63,6 +67,8 @@ class BoundedConnection(HttpToolsProtocol):
         """Received since the head of a request began, or since the last part of its body."""
         self._reading_head = True
         self._deadline: asyncio.TimerHandle | None = None
+        self._unread_deadline: asyncio.TimerHandle | None = None
+        """While the client takes nothing of what waits to be sent."""
         self._idle_since_s = 0.0
         self._lingering: LingeringTransport | None = None
         self._is_refused = False
@@ -82,6 +88,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self._lingering is not None:
             self._lingering.lost()
         self._head_is_here()
+        self._is_read()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -95,7 +102,12 @@ class BoundedConnection(HttpToolsProtocol):
             self._refuse(_TOO_LARGE if self._reading_head else b"")
 
     def on_message_begin(self) -> None:
-        """Called by the parser; the head of a later request on the connection begins."""
+        """Called by the parser; the head of a later request on the connection begins.
+
+        What is raised here ends the parsing of all that has arrived.
+        """
+        if len(self.pipeline) >= defaults.PIPELINED_MAX:
+            raise _TooManyPipelined
         super().on_message_begin()
         if not self._reading_head:
             self._await_head()
@@ -120,6 +132,21 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_message_complete()
         if self._lingering is not None and self._lingering.lingers:
             self.transport.close()
+
+    def pause_writing(self) -> None:
+        """Called by the transport: more waits to be sent than is held. From now on the client must take some of it."""
+        super().pause_writing()
+        self._unread_deadline = self.loop.call_later(defaults.STALL_TIMEOUT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Called by the transport: the client has taken most of it."""
+        self._is_read()
+        super().resume_writing()
+
+    def _is_read(self) -> None:
+        if self._unread_deadline is not None:
+            self._unread_deadline.cancel()
+            self._unread_deadline = None
 
     def on_response_complete(self) -> None:
         """Called when an answer has been sent."""

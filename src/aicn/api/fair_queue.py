@@ -36,6 +36,10 @@ class FairQueue:
         self._total = 0
         self._lines: OrderedDict[str, deque[Waiter]] = OrderedDict()
 
+    def most_of(self, max_of_caller: int) -> int:
+        """Return how many requests of one caller can be under way or wait; arguments as in `turn`."""
+        return self._max_waiting + (min(max_of_caller, self._max_active) or self._max_active)
+
     @property
     def active(self) -> int:
         """How many turns are taken."""

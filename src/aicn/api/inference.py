@@ -94,7 +94,9 @@ class InferenceEndpoint(ABC):
         caller = Caller(scope, receive, send, self._budget)
         caller.name_request(self._surface.request_id_headers)
         try:
-            await self._serve(await self.read(caller), caller)
+            with self._admission.arriving(principal_of(scope)):
+                request = await self.read(caller)
+            await self._serve(request, caller)
         except ClientGone:
             _log.debug("client went away; its request was cancelled")
         except ApiError as error:

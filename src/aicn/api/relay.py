@@ -17,10 +17,10 @@ from aicn.routing import Answer
 from aicn.telemetry import Outcome, Use
 from aicn.wire.json_members import NO_JSON
 
-_PASSED_HEADERS = frozenset({b"content-type", b"content-encoding", b"content-language", b"retry-after"})
+_PASSED_HEADERS = frozenset({b"content-type", b"content-language", b"retry-after"})
 """What a peer may tell the client's HTTP library. It is a stranger: no cookies, no CORS, no redirects."""
 
-_OF_THE_BODY = frozenset({b"content-type", b"content-encoding", b"content-language"})
+_OF_THE_BODY = frozenset({b"content-type", b"content-language"})
 _JSON = (b"content-type", b"application/json")
 
 _FAILED_FROM = 400

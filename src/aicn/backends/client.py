@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from aicn import defaults
 from aicn.backends.connection import BackendConnection
-from aicn.errors import BackendBroken, BackendError, BackendUnreachable, MalformedFrame
+from aicn.errors import BackendBroken, BackendError, BackendUnreachable, MalformedFrame, Overloaded
 from aicn.wire.http_frames import LAST_CHUNK, RequestHead, encode_chunk, encode_request_head
 
 _HOP_BY_HOP: Final = frozenset(
@@ -131,9 +131,10 @@ class BackendClient:
 
         Raises:
             BackendUnreachable, BackendTimeout, BackendBroken
+            Overloaded: as many requests are under way as may be.
         """
         place, target, host = _parts(url)
-        async with self._slots:
+        async with self._slot():
             connection = self._rested(place)
             if connection is None:
                 try:
@@ -185,6 +186,12 @@ class BackendClient:
         for connection in self._open:
             connection.abort()
         self._open.clear()
+
+    def _slot(self) -> asyncio.Semaphore:
+        if self._slots.locked():
+            # Whoever waited here would wait for the slowest of many; another node can answer at once.
+            raise Overloaded("this node asks its model servers as many questions at once as it may")
+        return self._slots
 
     def _rested(self, place: _Place) -> BackendConnection | None:
         """Return a connection that rests, the one used last first; None if none does."""

@@ -17,6 +17,9 @@ peer can cause by sending one byte at a time."""
 API_MAX_CONNECTIONS: Final = 4_096
 """Open HTTP connections of a listener; beyond it those go that are idle, and while none is the answer is 503."""
 
+PIPELINED_MAX: Final = 16
+"""Requests that may wait on one connection behind the one being answered: each takes some 2 KB; no SDK sends any."""
+
 API_KEEPALIVE_S: Final = 75
 """Idle HTTP connections are kept as long as common reverse proxies keep theirs."""
 

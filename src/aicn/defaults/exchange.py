@@ -13,6 +13,9 @@ STREAM_OPEN_TIMEOUT_S: Final = 10.0
 STREAM_BUFFER_BYTES: Final = 262_144
 """Bytes held in each direction of a stream; the native core uses the same."""
 
+SERVED_MAX_PER_PEER: Final = 512
+"""Requests of one peer that are worked on at once: half of the connections to model servers, others want some."""
+
 INBOUND_STREAMS_MAX: Final = 4_096
 """Inbound streams served at once; further ones are reset."""
 

@@ -22,6 +22,9 @@ DIRECTORY_MAX_PEERS: Final = 10_000
 DIRECTORY_MAX_OFFERS: Final = 100_000
 """Instances remembered of all peers together: ten a peer, some 30 MB with names of common length."""
 
+HEARTBEAT_SOURCES_MAX: Final = 2 * DIRECTORY_MAX_PEERS
+"""Peers whose heartbeats are counted, some 300 bytes each: half of them may be strangers."""
+
 HEARTBEAT_BURST: Final = 20
 """Heartbeats taken from one peer at once; a reference node sends one whenever a request begins or ends."""
 

@@ -114,7 +114,9 @@ class Node:
         self._release_wanted = asyncio.Event()
 
         self.host = make_host(host_config(config))
-        self.directory = Directory(self._clock)
+        self.directory = Directory(
+            self._clock, is_connected=lambda peer: peer == self.host.peer_id or self.host.connection(peer) is not None
+        )
         self._inbox = HeartbeatInbox(self.directory, self._clock)
         self._links = Links(self.host, config, self.directory, self._clock)
         self._records = Records(config.aicn, self.host.peer_id, self._clock)

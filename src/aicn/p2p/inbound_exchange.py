@@ -88,8 +88,17 @@ class InboundExchange:
 
         Raises:
             MalformedFrame: it is longer than `defaults.REQUEST_BODY_MAX_BYTES`.
+            NetworkTimeout: it takes longer than `defaults.UPLOAD_TIMEOUT_S`.
             NetworkError, WireError: as `read_more` and `raise_when_reset`.
         """
+        try:
+            async with asyncio.timeout(defaults.UPLOAD_TIMEOUT_S):
+                await self._pump()
+        except TimeoutError as error:
+            raise NetworkTimeout(f"the request did not arrive within {defaults.UPLOAD_TIMEOUT_S:g} s") from error
+        await self.raise_when_reset()
+
+    async def _pump(self) -> None:
         received = 0
         while True:
             part = self._parser.take_body()
@@ -104,7 +113,6 @@ class InboundExchange:
                 break
             await self.read_more()
         await self._parts.put(b"")
-        await self.raise_when_reset()
 
     async def body(self) -> AsyncIterator[bytes]:
         """Yield the body as `pump_body` moves it."""

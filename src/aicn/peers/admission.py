@@ -6,11 +6,16 @@ Gossip is signed, so nobody can write a heartbeat for another node; but anybody 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from aicn import defaults
 from aicn.clock import Clock
 from aicn.ids import PeerId
+
+_SPARED: Final = 64
+"""Senders that are passed over at most for one that may be forgotten: half of all are strangers."""
 
 
 @dataclass(slots=True)
@@ -30,7 +35,10 @@ class _Source:
 
 
 class Admission:
-    """Rate limit and replay window of every sender; those longest silent are forgotten when there are too many.
+    """Rate limit and replay window of every sender.
+
+    Those longest silent are forgotten when there are too many, those of whom something is believed after the others:
+    else strangers in great number could make room for what such a one has said long ago.
 
     A sender's sequence numbers and timestamps both grow. A heartbeat is new if either is higher than all before
     it: the number alone would silence a sender that draws it at random, the timestamp alone one whose clock was
@@ -38,15 +46,23 @@ class Admission:
     `defaults.REPLAY_MEMORY_S` without a heartbeat that was taken, the next one sets new marks.
     """
 
-    def __init__(self, clock: Clock, *, max_sources: int = defaults.DIRECTORY_MAX_PEERS) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        max_sources: int = defaults.HEARTBEAT_SOURCES_MAX,
+        is_believed: Callable[[PeerId], bool] = lambda _: False,
+    ) -> None:
         """Start without memory of any sender.
 
         Args:
             clock: refills the allowance of each sender, and ages its marks.
             max_sources: senders remembered.
+            is_believed: whether something that a sender has said is kept.
         """
         self._clock = clock
         self._max_sources = max_sources
+        self._is_believed = is_believed
         self._sources: OrderedDict[PeerId, _Source] = OrderedDict()
 
     def __len__(self) -> int:
@@ -91,8 +107,16 @@ class Admission:
         known.counted_s = now_s
         self._sources[source] = known
         while len(self._sources) > self._max_sources:
-            self._sources.popitem(last=False)
+            self._forget_one()
         return known
+
+    def _forget_one(self) -> None:
+        for _ in range(_SPARED):
+            longest_silent = next(iter(self._sources))
+            if not self._is_believed(longest_silent):
+                break
+            self._sources.move_to_end(longest_silent)
+        self._sources.popitem(last=False)
 
 
 def _refilled(known: _Source, now_s: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from itertools import chain
 from typing import Final
 
@@ -24,7 +25,8 @@ class Directory:
     """The records of all peers, indexed by what they serve.
 
     What a record becomes is decided by `records.step` and `records.standing`; this class keeps the indexes to
-    it, and the whole bounded. When it is full, the peer that was not heard for the longest time makes room.
+    it, and the whole bounded. When it is full, the peer that was not heard for the longest time makes room, those that
+    are connected last of all: anybody can make himself a thousand names that were heard just now.
     Records are kept in three queues by their standing, each ordered by age, so that what grows too old is
     always at a front: no call looks at a record without a reason. Use from one event loop.
     """
@@ -35,6 +37,7 @@ class Directory:
         *,
         max_peers: int = defaults.DIRECTORY_MAX_PEERS,
         max_offers: int = defaults.DIRECTORY_MAX_OFFERS,
+        is_connected: Callable[[PeerId], bool] = lambda _: False,
     ) -> None:
         """Start empty.
 
@@ -42,8 +45,10 @@ class Directory:
             clock: measures how old a record is.
             max_peers: records kept.
             max_offers: instances kept, of all records together; no less than one peer may have.
+            is_connected: whether there is a connection to a peer.
         """
         self._clock = clock
+        self._is_connected = is_connected
         self._max_peers = max_peers
         self._max_offers = max_offers
         self._tiers: dict[Standing, OrderedDict[PeerId, PeerRecord]] = {tier: OrderedDict() for tier in _TIERS}
@@ -64,7 +69,7 @@ class Directory:
         """Take in what a peer said. That the peer itself said it has been made sure of before."""
         self._change(heartbeat.peer, heartbeat)
         while len(self) > self._max_peers or self._offer_count > self._max_offers:
-            self._change(next(iter(self._oldest_tier())), Forgotten())
+            self._change(self._superfluous(), Forgotten())
 
     def forget(self, peer: PeerId) -> None:
         """Drop all that is known of `peer`."""
@@ -138,8 +143,16 @@ class Directory:
         self.sweep()
         return sum(len(record.offers) for record in self._tiers[Standing.ELIGIBLE].values())
 
-    def _oldest_tier(self) -> OrderedDict[PeerId, PeerRecord]:
-        return next(self._tiers[tier] for tier in reversed(_TIERS) if self._tiers[tier])
+    def _superfluous(self) -> PeerId:
+        """Return who makes room: of strangers the longest unheard, else whoever takes the most room."""
+        records = chain.from_iterable(self._tiers[tier].values() for tier in reversed(_TIERS))
+        stranger = next((record for record in records if not self._is_connected(record.peer)), None)
+        if stranger is not None:
+            return stranger.peer
+        return max(
+            chain.from_iterable(self._tiers[tier].values() for tier in reversed(_TIERS)),
+            key=lambda record: len(record.offers),
+        ).peer
 
     def _change(self, peer: PeerId, event: Event) -> None:
         now_s = self._clock.monotonic()

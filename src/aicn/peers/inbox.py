@@ -45,7 +45,9 @@ class HeartbeatInbox:
             admission: limits to use instead of the usual ones.
         """
         self._directory = directory
-        self._admission = Admission(clock) if admission is None else admission
+        if admission is None:
+            admission = Admission(clock, is_believed=lambda peer: directory.record(peer) is not None)
+        self._admission = admission
         self.outcomes: Counter[Outcome] = Counter()
 
     def receive(self, gossip: GossipMessage) -> Outcome:

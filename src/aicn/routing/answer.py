@@ -109,7 +109,10 @@ class Answer:
 
     async def _prefetch(self) -> None:
         kind = self._header(b"content-type").partition(b";")[0].strip().lower()
-        if kind == _EVENTS and self.status == _OK and not self._header(b"content-encoding"):
+        if self._header(b"content-encoding").lower() not in {b"", b"identity"} and self.node_error is None:
+            status, body = _ENCODED
+            self._become(self.status if self.status >= _FAILED_FROM else status, body)
+        elif kind == _EVENTS and self.status == _OK:
             self._streams = True
             await self._until_content(FirstContent(self._endpoint))
         elif self.node_error is None and _SUCCESS_BELOW <= self.status < _FAILED_FROM:
@@ -145,8 +148,7 @@ class Answer:
         self._told_tokens = reader.completion_tokens or 0
 
     def _claims_success(self) -> bool:
-        encoded = self._header(b"content-encoding")
-        return self.node_error is None and self.status < _SUCCESS_BELOW and not encoded
+        return self.node_error is None and self.status < _SUCCESS_BELOW
 
     async def _until_begun(self) -> None:
         """Wait for the first bytes that are more than white space, and see whether an answer begins so."""
@@ -322,6 +324,12 @@ _REDIRECT: Final = as_answer(
     b'{"error":{"message":"the model server answered with a redirect, and nodes follow none",'
     b'"type":"server_error","param":null,"code":"model_server_failed"}}'
 )
+
+_ENCODED: Final = as_answer(
+    b'{"error":{"message":"the model server answered in an encoding that nobody has asked for",'
+    b'"type":"server_error","param":null,"code":"model_server_failed"}}'
+)
+"""Nobody here can see whether it is an answer, and a small one may be unpacked to gigabytes."""
 
 _WRITTEN: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
 """What is a text: the longer it is, the later it is whole."""

@@ -182,7 +182,9 @@ class GossipServer:
         except TimeoutError:
             return self._error(message, Code.TIMEOUT, f"the model server did not answer within {limit_s:g} s")
         except AicnError as error:
-            _log.info("a question of peer %s failed: %s", request.sender, error)
+            # A model server's own words may repeat the question: they are for whoever asked it.
+            said = error.slug if isinstance(error, BackendRefused) else error
+            _log.info("a question of peer %s failed: %s", request.sender, said)
             return self._error(message, _code_of(error), str(error))
         return payload
 

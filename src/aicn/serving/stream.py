@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ from aicn.errors import (
     TruncatedFrame,
     WrongKind,
 )
-from aicn.ids import fits
+from aicn.ids import PeerId, fits
 from aicn.p2p.host import Stream
 from aicn.p2p.inbound_exchange import InboundExchange
 from aicn.registry import Model, ModelRegistry
@@ -102,6 +103,7 @@ class ChatProxyServer:
         self._accepting = accepting
         self._renamer = Renamer()
         self._under_way = 0
+        self._of_peer: Counter[PeerId] = Counter()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -109,10 +111,14 @@ class ChatProxyServer:
         """Answer one stream and close it; on a failure that cannot be told, reset it."""
         exchange = _Exchange(stream)
         self._under_way += 1
+        self._of_peer[stream.peer] += 1
         self._idle.clear()
         try:
             await self._answer(exchange, stream)
         finally:
+            self._of_peer[stream.peer] -= 1
+            if not self._of_peer[stream.peer]:
+                del self._of_peer[stream.peer]
             self._under_way -= 1
             if not self._under_way:
                 self._idle.set()
@@ -130,6 +136,8 @@ class ChatProxyServer:
             head = await exchange.read_head()
             if not self._accepting():
                 raise BackendUnreachable("this node is shutting down")
+            if self._of_peer[stream.peer] > defaults.SERVED_MAX_PER_PEER:
+                raise Overloaded("this node works on as many requests of one peer as it may; ask another node as well")
             if head.method != "POST":
                 raise MalformedFrame(f"the peer sent {head.method} where only POST is served")
             query = split_model_query(head.target)

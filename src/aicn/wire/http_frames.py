@@ -336,6 +336,8 @@ class ResponseParser(_Parser):
     def on_headers_complete(self) -> None:
         """Called by the parser."""
         status = self._parser.get_status_code()
+        if status not in _STATUS:
+            raise MalformedFrame(f"{status} is no status of an answer")
         self._informational = status in _INFORMATIONAL
         if self._informational:
             return

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 import pytest
@@ -223,3 +223,16 @@ def test_buckets_are_bounded_and_follow_their_limit() -> None:
     assert len(buckets) == 2
     assert buckets.of("c", 4, 60.0).level == 4.0
     assert buckets.of("a", 10, 0.0).level == 10.0
+
+
+async def test_bodies_that_arrive_are_no_more_than_may_wait() -> None:
+    node, slow = Node(), principal(concurrent=1)
+    with ExitStack() as arriving:
+        for _ in range(2):  # one that may be under way, and one that may wait for it
+            arriving.enter_context(node.admission.arriving(slow))
+        with pytest.raises(ApiError, match="are arriving") as refused:
+            arriving.enter_context(node.admission.arriving(slow))
+        assert refused.value.status == 429
+        arriving.enter_context(node.admission.arriving(LOCAL))
+    with node.admission.arriving(slow):
+        pass

@@ -99,3 +99,12 @@ async def test_body_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     await exchange.read_head()
     with pytest.raises(MalformedFrame, match="larger than 5 bytes"):
         await exchange.pump_body()
+
+
+async def test_a_body_that_dribbles_without_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "UPLOAD_TIMEOUT_S", 0.02)
+    asking, exchange = _pair()
+    await asking.write(HEAD + b"a")
+    await exchange.read_head()
+    with pytest.raises(NetworkTimeout, match="did not arrive"):
+        await exchange.pump_body()

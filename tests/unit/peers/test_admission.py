@@ -97,3 +97,14 @@ def test_those_longest_silent_are_forgotten_when_there_are_too_many() -> None:
     assert len(admission) == 2
     assert not admission.admit(_A, _seqno(5), 5)
     assert admission.admit(_B, _seqno(5), 5)
+
+
+def test_strangers_in_great_number_make_no_room_for_what_was_said_long_ago() -> None:
+    admission = Admission(ManualClock(), max_sources=4, is_believed=lambda peer: peer in {_A, _B})
+    for believed in (_A, _B):
+        assert admission.admit(believed, _seqno(5), 5)
+    for number in range(100):
+        assert admission.admit(PeerId(f"{number}"), _seqno(5), 5)
+    assert len(admission) == 4
+    for believed in (_A, _B):
+        assert not admission.admit(believed, _seqno(5), 5)

@@ -193,3 +193,22 @@ def test_a_node_finds_its_answer_without_looking_at_all_peers() -> None:
         sys.setprofile(None)
     assert len(found) == 2
     assert calls < 20
+
+
+def test_strangers_do_not_push_out_those_that_are_connected() -> None:
+    connected = {PeerId("worker"), PeerId("other")}
+    directory = Directory(ManualClock(), max_peers=4, max_offers=8, is_connected=connected.__contains__)
+    directory.apply(_beat("worker", _offer()))
+    directory.apply(_beat("other", _offer(cid="1")))
+    for number in range(20):
+        directory.apply(_beat(f"stranger{number}", *(_offer("X", cid=f"{cid}") for cid in range(4))))
+        assert _served_by(directory) == {("worker", "", 0), ("other", "1", 0)}
+    assert len(directory) == 3
+
+
+def test_of_those_that_are_connected_whoever_takes_the_most_room_goes_first() -> None:
+    directory = Directory(ManualClock(), max_peers=10, max_offers=8, is_connected=lambda _: True)
+    directory.apply(_beat("worker", _offer()))
+    for number in range(5):
+        directory.apply(_beat(f"greedy{number}", *(_offer("X", cid=f"{cid}") for cid in range(4))))
+    assert _served_by(directory) == {("worker", "", 0)}

@@ -81,6 +81,10 @@ FAILURES = [
         for kind in ([], ["content-type: application/json"])
     ),
     *(
+        pytest.param((whole(200, GOOD, "content-encoding: gzip", f"content-type: {kind}"),), id=f"{kind} encoded")
+        for kind in ("application/json", "text/event-stream", "image/png")
+    ),
+    *(
         pytest.param((f"HTTP/1.1 200 OK\r\n{kind}transfer-encoding: chunked\r\n\r\n".encode() + chunk,), id=name)
         for name, kind, chunk in (
             ("nothing in chunks", "content-type: application/json\r\n", b"0\r\n\r\n"),

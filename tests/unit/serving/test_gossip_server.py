@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,7 @@ from aicn.wire.messages import (
     encode_message,
 )
 from aicn.wire.seal import seal
+from support.mock_model_server import MockModelServer, Plan
 
 OWN, ASKER, OTHER = (PrivateKey.generate() for _ in range(3))
 MACHINE = HostInfoResponse(os=OSInfo(os="plan9"))
@@ -340,3 +342,16 @@ async def test_bytes_of_any_kind_are_dropped(node: Node) -> None:
     for data in (b"", b"\xff" * 100, b"\x0a\x00", encode_message(Message(Header(id="x"), MessageType.HOST_INFO))):
         node.hear(data)
     assert not node.server.outcomes
+
+
+async def test_what_a_model_server_says_is_for_whoever_asked(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    """It may repeat the question, and the log is read by others."""
+    caplog.set_level(logging.INFO)
+    async with MockModelServer() as server:
+        server.plan = Plan(status=422, body=b'{"error":{"message":"bad input: my diagnosis"}}')
+        await node.registry.register(Model.of("P", "m", server.chat_url, 0, "c1"))
+        node.hear(node.question(ChatCompletionRequest("P", "m", cid="c1")))
+        reply = await node.said()
+    assert "diagnosis" in reply.message
+    assert "diagnosis" not in caplog.text
+    assert "backend_refused" in caplog.text
