@@ -73,8 +73,19 @@ ENDPOINT_OF_KIND: Final = {
 }
 """What a model of a kind is asked for by those who name no endpoint."""
 
+WEB_UI_PATH: Final = "/sdapi/v1/txt2img"
+"""Where Automatic1111 is asked for images, in words of its own."""
+
+COMFYUI_PATH: Final = "/prompt"
+"""Where ComfyUI is, likewise."""
+
 _LONGEST_FIRST: Final = sorted(Endpoint, key=len, reverse=True)
 """So that `chat/completions` is not taken for `completions`."""
+
+
+def has_own_words(url: str) -> bool:
+    """Return whether the server at `url`, as a model is registered, has words of its own in place of OpenAI's."""
+    return url.partition("?")[0].endswith((WEB_UI_PATH, COMFYUI_PATH))
 
 
 def beside(url: str, endpoint: Endpoint) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 
 from support import command_line, model_servers
 from support.mock_model_server import MockModelServer
-from support.model_servers import serving
+from support.model_servers import LOCKED, serving
 from support.processes import NodeProcess, Nodes
 
 
@@ -82,6 +82,8 @@ async def test_what_cannot_be_done_is_told_in_one_line(tmp_path: Path, *, starts
             assert out == ""
             (line,) = err.splitlines()
             assert message in line
+        _, err = await models("rename", path, "P/m", "P/n", status=2)
+        assert err == "aicn: NEW is the name without its project; write 'n'\n"
         _, err = await models("pause", path, "m", status=2)
         assert err == "aicn: 'm' names no model; write PROJECT/MODEL\n"
 
@@ -102,6 +104,11 @@ async def test_model_servers_are_found_and_registered(tmp_path: Path) -> None:
             ["ollama", "llama3:latest", "chat", f"{url}/v1/chat/completions"],
             ["ollama", "secret", "chat", f"{url}/v1/chat/completions", "left", "out", "by", "AICN.Discovery"],
         ]
+        documents["/api/tags"] = LOCKED
+        table, _ = await models("discover", node.config_path)
+        (line,) = [line for line in table.splitlines() if port in line]
+        assert "wants a key, which nodes do not have" in line
+        documents.update(model_servers.ollama("llama3:latest", "secret"))
         for _ in range(2):
             await models("discover", node.config_path, "--register", "--project", "home")
         registered = [(one["project"], one["model"], one["server_model"]) for one in await listed(node)]

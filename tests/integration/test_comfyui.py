@@ -24,7 +24,7 @@ MODEL = "sdxl.safetensors"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(defaults, "COMFYUI_POLL_S", 0.01)
+    monkeypatch.setattr(defaults, "DRAWN_POLL_S", 0.01)
 
 
 @pytest.fixture
@@ -184,3 +184,18 @@ async def test_nobody_there_is_told_as_that(client: BackendClient) -> None:
     (port,) = free_ports(1)
     with pytest.raises(BackendUnreachable):
         await told(client, f"http://127.0.0.1:{port}")
+
+
+async def test_a_request_whose_queue_was_cleared_has_failed(client: BackendClient) -> None:
+    comfy = ComfyUi(MODEL)
+    comfy.pen.clear()
+    async with comfy.serving() as url:
+        first = asyncio.create_task(told(client, url))
+        await comfy.until(lambda: comfy.running)
+        second = asyncio.create_task(told(client, url))
+        await comfy.until(lambda: comfy.queue)
+        comfy.queue.clear()
+        with pytest.raises(BackendBroken, match="queue was cleared"):
+            await second
+        comfy.pen.set()
+        assert (await first)[0] == 200

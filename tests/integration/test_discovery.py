@@ -8,8 +8,10 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from aicn import defaults
 from aicn.backends import DocumentReader
@@ -20,7 +22,7 @@ from aicn.registry import Model, ModelRegistry, capped, paused, renamed
 from aicn.registry.discovery import Follower, FoundServer, Scanner, Selection
 from aicn.registry.discovery import scanner as scanner_module
 from support import model_servers
-from support.model_servers import Documents, serving
+from support.model_servers import LOCKED, Documents, serving
 from support.processes import Nodes, free_ports
 from support.real_model import model_server
 
@@ -34,7 +36,14 @@ SOFTWARE: dict[str, tuple[Callable[..., Documents], str]] = {
     "an older llama.cpp": (model_servers.older_llama_cpp, "llama.cpp"),
     "LM Studio": (model_servers.lm_studio, "lmstudio"),
     "LocalAI": (model_servers.local_ai, "localai"),
+    "SGLang with an owner": (model_servers.other_sglang, "sglang"),
 }
+
+
+def _of_a_node(project: str) -> dict[str, Any]:
+    """Return what another node of this network lists, which serves a model of `project`."""
+    card = {"id": "m", "object": "model", "created": 1, "owned_by": project, "type": "model", "display_name": "m"}
+    return {"object": "list", "data": [card]}
 
 
 @pytest.fixture(autouse=True)
@@ -69,10 +78,28 @@ async def test_a_chat_server_is_known_by_its_answers(name: str) -> None:
     assert {model.api for model in found.models} == {f"{found.url}/v1/chat/completions"}
 
 
-async def test_an_older_sglang_tells_the_one_model_that_it_runs() -> None:
-    found = await found_of(model_servers.older_sglang("org/tiny"))
+async def test_models_that_run_at_another_host_are_not_this_machines_to_lend() -> None:
+    found = await found_of(model_servers.remote(model_servers.ollama("a"), "big:cloud"))
     assert found is not None
-    assert (found.software, [model.name for model in found.models]) == ("sglang", ["org/tiny"])
+    assert [model.name for model in found.models] == ["a"]
+    found = await found_of(model_servers.remote(model_servers.ollama(), "big:cloud"))
+    assert found is not None
+    assert found.models == ()
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        pytest.param({"/v1/models": LOCKED}, id="vLLM"),
+        pytest.param({**model_servers.llama_cpp("m"), "/props": LOCKED}, id="llama.cpp, which shows its list to all"),
+        pytest.param({"/sdapi/v1/sd-models": LOCKED}, id="a web UI"),
+    ],
+)
+async def test_who_wants_a_key_is_told_apart(documents: Documents) -> None:
+    found = await found_of(documents)
+    assert found is not None
+    assert found.wants_key
+    assert found.models == ()
 
 
 async def test_the_real_llama_cpp_is_known() -> None:
@@ -101,13 +128,31 @@ async def test_image_servers_are_known_by_their_answers() -> None:
         {},
         model_servers.stranger("m"),
         {"/v1/models": {"object": "list", "data": [None, 7]}},
+        *({**model_servers.stranger("m"), "/v1/models": _of_a_node(name)} for name in ("vllm", "sglang", "llamacpp")),
         {"/v1/models": [], "/api/tags": {"models": "many"}, "/api/version": {"version": "1"}},
         {"/api/v0/models": {"data": [{"id": "m"}]}, "/system": {"backends": 7}, "/props": [], "/system_stats": 1},
     ],
-    ids=["nothing", "another node", "no models", "no tags", "half signs"],
+    ids=["nothing", "stranger", "no models", "node: vllm", "node: sglang", "node: llamacpp", "no tags", "half signs"],
 )
 async def test_who_shows_no_sign_is_left_alone(documents: Documents) -> None:
     assert await found_of(documents) is None
+
+
+@pytest.mark.parametrize("answer", [b"[" * 100_000, b'{"data":' * 5_000])
+async def test_an_answer_that_nobody_can_read_harms_nobody(answer: bytes) -> None:
+    async def nest(_: web.Request) -> web.Response:
+        return web.Response(body=answer, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", nest)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with scanner_of(f":{runner.addresses[0][1]}") as scanner:
+            assert await scanner.scan() == ()
+    finally:
+        await runner.cleanup()
 
 
 async def test_names_that_could_do_harm_are_left_out() -> None:
@@ -193,6 +238,54 @@ async def test_a_server_that_is_down_keeps_its_models() -> None:
     async with scanner_of(url) as scanner:
         await shelf.follower(scanner).follow()
     assert shelf.names == [("a", "", "a")]
+
+
+@pytest.mark.parametrize(
+    ("make", "document"),
+    [
+        (model_servers.local_ai, "/v1/models"),
+        (model_servers.older_llama_cpp, "/v1/models"),
+        (model_servers.other_sglang, "/v1/models"),
+        (model_servers.sglang, "/v1/models"),
+        (model_servers.vllm, "/v1/models"),
+        (model_servers.ollama, "/api/tags"),
+        (model_servers.comfyui, "/models/checkpoints"),
+        (model_servers.automatic1111, "/sdapi/v1/sd-models"),
+        (model_servers.lm_studio, "/api/v0/models"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each.__name__,
+)
+async def test_a_list_that_cannot_be_had_is_not_an_empty_one(make: Callable[..., Documents], document: str) -> None:
+    shelf, documents = Shelf(), make("a", "b")
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        follower = shelf.follower(scanner)
+        await follower.follow()
+        before = shelf.names
+        assert [name for name, _, _ in before] == ["a", "b"]
+        del documents[document]
+        await follower.follow()
+    assert shelf.names == before
+
+
+async def test_names_that_are_chosen_later_are_given_to_what_was_found_before() -> None:
+    shelf, documents = Shelf(), model_servers.ollama("llama3:latest")
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        await shelf.follower(scanner).follow()
+        shelf.start_again()
+        names = {"llama3:latest": "llama3"}
+        for _ in range(2):
+            await shelf.follower(scanner, names=names).follow()
+            assert shelf.names == [("llama3", "", "llama3:latest")]
+        documents.update(model_servers.ollama())
+        await shelf.follower(scanner, names=names).follow()
+    assert shelf.names == []
+
+
+async def test_brackets_in_a_pattern_are_what_they_are() -> None:
+    shelf, documents = Shelf(), model_servers.ollama("sd[xl]", "sdx")
+    async with serving(documents) as url, scanner_of(url) as scanner:
+        await shelf.follower(scanner, exclude=("sd[xl]",)).follow()
+    assert shelf.names == [("sdx", "", "sdx")]
 
 
 async def test_the_owner_chooses_and_names() -> None:

@@ -55,7 +55,7 @@ async def client() -> AsyncIterator[BackendClient]:
 async def test_whoever_answers_is_there(client: BackendClient, status: int, path: str, asked_for: str) -> None:
     async with answering(b"HTTP/1.1 %d Said\r\ncontent-length: 0\r\n\r\n" % status) as (url, asked):
         await probe(client, url + path)
-        assert asked == [f"GET {asked_for} HTTP/1.1"]
+        assert asked[0] == f"GET {asked_for} HTTP/1.1"
 
 
 async def test_a_server_behind_tls_is_asked_like_any_other(
@@ -67,7 +67,7 @@ async def test_a_server_behind_tls_is_asked_like_any_other(
     tls.load_cert_chain(certificate, key)
     async with answering(b"HTTP/1.1 401 Said\r\ncontent-length: 0\r\n\r\n", tls) as (url, asked):
         await probe(client, f"{url}/v1/chat/completions")
-        assert asked == ["GET /v1/models HTTP/1.1"]
+        assert asked[0] == "GET /v1/models HTTP/1.1"
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
@@ -102,17 +102,24 @@ async def test_requests_tell_what_they_see_of_a_server(client: BackendClient) ->
     missed: list[tuple[str, type[BackendError]]] = []
     client.heard = heard.append
     client.missed = lambda url, error: missed.append((url, type(error)))
+
+    async def ask(url: str) -> None:
+        async with client.exchange("GET", f"{url}/v1/models", (), b"") as reply:
+            await reply.read_some()
+
     (port,) = free_ports(1)
-    nobody = f"http://127.0.0.1:{port}/"
+    nobody = f"http://127.0.0.1:{port}"
     with pytest.raises(BackendUnreachable):
-        await probe(client, nobody)
+        await ask(nobody)
     async with answering(b"HTTP/1.1 404 Said\r\ncontent-length: 0\r\n\r\n") as (good, _):
-        await probe(client, good)
+        await ask(good)
     async with answering(b"HTTP/1.1 500 Said\r\ncontent-length: 0\r\n\r\n") as (failing, _):
-        await probe(client, failing)
+        await ask(failing)
     async with answering(b"") as (closing, _):
         with pytest.raises(BackendBroken):
-            await probe(client, closing)
+            await ask(closing)
+    async with answering(b"HTTP/1.1 503 Said\r\ncontent-length: 0\r\n\r\n") as (loading, _):
+        await ask(loading)
     async with answering(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort") as (short, _):
         with pytest.raises(BackendBroken):
             async with client.exchange("POST", f"{short}/", (), b"{}") as reply:
@@ -120,7 +127,32 @@ async def test_requests_tell_what_they_see_of_a_server(client: BackendClient) ->
                     pass
     assert heard == [f"{good}/v1/models", f"{short}/"]
     assert missed == [
-        (f"{nobody}v1/models", BackendUnreachable),
+        (f"{nobody}/v1/models", BackendUnreachable),
         (f"{closing}/v1/models", BackendBroken),
+        (f"{loading}/v1/models", BackendRefused),
         (f"{short}/", BackendBroken),
     ]
+
+
+@pytest.mark.parametrize(
+    ("health", "works"), [(200, True), (404, True), (500, True), (503, False), (None, True)], ids=str
+)
+async def test_who_shows_its_list_may_be_unwell(client: BackendClient, health: int | None, *, works: bool) -> None:
+    """llama.cpp while it loads a model, vLLM whose engine has died; None: it hangs up on whoever asks that."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        status = health if head.startswith(b"GET /health ") else 200
+        if status is not None:
+            writer.write(b"HTTP/1.1 %d Said\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/chat/completions"
+        if works:
+            await probe(client, url)
+        else:
+            with pytest.raises(BackendRefused, match="503"):
+                await probe(client, url)

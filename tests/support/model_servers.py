@@ -14,6 +14,9 @@ from aiohttp import web
 
 from support.drawing import draw
 
+LOCKED = "locked"
+"""In place of a document: only those with a key get it."""
+
 Documents = dict[str, Any]
 """What is answered at which path, or what makes it of the JSON that came; anything else is answered 404."""
 
@@ -37,8 +40,18 @@ def sglang(*names: str) -> Documents:
     return {"/get_model_info": info, **_openai(*names, owner="sglang")}
 
 
-def older_sglang(*names: str) -> Documents:
-    return {"/get_model_info": {"model_path": names[0], "is_generation": True}}
+def other_sglang(*names: str) -> Documents:
+    """SGLang whose models have an owner of their own; it tells of a path, too."""
+    info = {"model_path": "/models/private/llama", "is_generation": True}
+    return {"/get_model_info": info, **_openai(*names, owner="alice")}
+
+
+def remote(documents: Documents, *names: str) -> Documents:
+    """Ollama that has models of another host, too, which it asks under the account of its owner."""
+    told = {"remote_model": "m", "remote_host": "https://ollama.invalid:443"}
+    tags = [*documents["/api/tags"]["models"], *({"name": name, "model": name, **told} for name in names)]
+    listed = [*documents["/v1/models"]["data"], *_openai(*names, owner="library")["/v1/models"]["data"]]
+    return {**documents, "/api/tags": {"models": tags}, "/v1/models": {"object": "list", "data": listed}}
 
 
 def llama_cpp(*names: str) -> Documents:
@@ -97,6 +110,8 @@ async def serving(documents: Documents, port: int = 0) -> AsyncIterator[str]:
 
     async def answer(request: web.Request) -> web.Response:
         found = documents.get(request.path)
+        if found == LOCKED:
+            return web.json_response({"error": {"message": "Invalid API Key"}}, status=401)
         if found is None:
             return web.json_response({"error": {"message": "not found"}}, status=404)
         return web.json_response(found(await request.json()) if callable(found) else found)

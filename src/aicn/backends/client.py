@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from aicn import defaults
 from aicn.backends.connection import BackendConnection
-from aicn.errors import BackendBroken, BackendError, BackendUnreachable, MalformedFrame, Overloaded
+from aicn.errors import BackendBroken, BackendError, BackendRefused, BackendUnreachable, MalformedFrame, Overloaded
 from aicn.wire.http_frames import LAST_CHUNK, RequestHead, encode_chunk, encode_request_head
 
 _HOP_BY_HOP: Final = frozenset(
@@ -44,6 +44,9 @@ _FAILED: Final = 400
 """Statuses from here on are refusals and failures."""
 
 _SERVER_ERRORS: Final = 500
+
+CANNOT_WORK: Final = frozenset({502, 503, 504})
+"""What a server says that has no model yet, or nobody behind it. All other statuses are from somebody who can work."""
 
 _URLS_REMEMBERED: Final = 256
 
@@ -101,8 +104,8 @@ class BackendClient:
 
     Attributes:
         heard: called with the URL of a request that was answered, other than by a failure of the server.
-        missed: called with the URL of a request that failed before its answer was whole, and the reason. Neither may
-            block or raise.
+        missed: called with the URL of a request that failed before its answer was whole, or that was answered with one
+            of `CANNOT_WORK`, and the reason. Neither may block or raise.
     """
 
     def __init__(self, *, idle_timeout_s: float = defaults.BACKEND_IDLE_TIMEOUT_S) -> None:
@@ -156,8 +159,7 @@ class BackendClient:
                     chunked = not any(name == b"content-length" for name, _ in headers)
                     uploading = asyncio.create_task(_upload(connection, body, chunked=chunked))
                 answered = await connection.read_head()
-                if self.heard is not None and answered.status < _SERVER_ERRORS:
-                    self.heard(url)
+                self._note(url, answered.status)
                 if uploading is not None and answered.status >= _FAILED:
                     # The model server has seen enough of the request.
                     uploading.cancel()
@@ -216,6 +218,12 @@ class BackendClient:
             del self._resting[place]
         self._open.discard(connection)
         connection.abort()
+
+    def _note(self, url: str, status: int) -> None:
+        if status in CANNOT_WORK:
+            self._tell(url, BackendRefused(f"it answers {status}"))
+        elif self.heard is not None and status < _SERVER_ERRORS:
+            self.heard(url)
 
     def _tell(self, url: str, error: BackendError) -> None:
         if self.missed is not None:

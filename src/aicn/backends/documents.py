@@ -8,8 +8,10 @@ import msgspec
 
 from aicn import defaults
 from aicn.backends.client import BackendClient
+from aicn.errors import BackendRefused
 
 _OK: Final = 200
+_UNAUTHORIZED: Final = 401
 
 
 class DocumentReader:
@@ -25,9 +27,12 @@ class DocumentReader:
         Raises:
             BackendUnreachable: nobody listens there.
             BackendTimeout, BackendBroken: whoever does is silent, or no HTTP server.
+            BackendRefused: it wants a key.
         """
         body = bytearray()
         async with self._client.exchange("GET", url, ((b"accept", b"application/json"),), b"") as reply:
+            if reply.status == _UNAUTHORIZED:
+                raise BackendRefused("it wants a key")
             if reply.status != _OK:
                 return None
             while part := await reply.read_some():
@@ -36,7 +41,7 @@ class DocumentReader:
                     return None
         try:
             return msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
     async def close(self) -> None:

@@ -20,6 +20,8 @@ from aicn.registry.discovery import FoundServer, Scanner, Selection, registratio
 
 _TYPES: Final = {kind.name.lower().replace("_", "-"): kind for kind in ModelKind}
 
+_WANTS_KEY: Final = "wants a key, which nodes do not have: start it without one, for this machine alone"
+
 _path = click.argument("path", type=click.Path(path_type=Path))
 _name = click.argument("name", metavar="PROJECT/MODEL")
 _cid = click.option("--cid", default="", help="Which of several instances; all by default.")
@@ -114,6 +116,9 @@ def remove(*, path: Path, name: str, cid: str) -> None:
         instance = f" with cid {cid}" if cid else ""
         raise RegistryError(f"the node has no model {name}{instance}; `aicn models list` shows all")
     click.echo(f"{name} is removed.")
+    discovery = ConfigFile.load(path).config.aicn.discovery
+    if discovery.enabled and project == discovery.project:
+        click.echo("Discovery will find it again: pause it, or name it in AICN.Discovery.Exclude.", err=True)
 
 
 @models.command()
@@ -123,6 +128,10 @@ def remove(*, path: Path, name: str, cid: str) -> None:
 def rename(*, path: Path, name: str, new: str) -> None:
     """Serve a model under the name NEW; its server goes on to be asked by the name that it knows."""
     project, model = split_name(name)
+    if new.startswith(f"{project}/"):
+        raise UsageError(f"NEW is the name without its project; write {new.removeprefix(f'{project}/')!r}")
+    if not new:
+        raise UsageError("NEW is empty; write the name that the model shall have")
     keeper_of(path).rename(project, model, new)
     click.echo(f"{name} is {project}/{new} now.")
 
@@ -209,6 +218,7 @@ def _described(server: FoundServer, selection: Selection) -> dict[str, Any]:
     return {
         "software": server.software,
         "url": server.url,
+        "wants_key": server.wants_key,
         "models": [
             {
                 "model": found.name,
@@ -237,7 +247,11 @@ def _show(servers: tuple[FoundServer, ...], selection: Selection) -> None:
         for server in servers
         for found in server.models
     ]
-    rows += [(server.software, "-", "-", server.url, "has no models") for server in servers if not server.models]
+    rows += [
+        (server.software, "-", "-", server.url, _WANTS_KEY if server.wants_key else "has no models")
+        for server in servers
+        if not server.models
+    ]
     _table(("SERVER", "MODEL", "TYPE", "URL", ""), rows)
 
 

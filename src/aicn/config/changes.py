@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, Protocol
 
 from aicn.config.document import Raw
@@ -58,9 +58,11 @@ def set_models(raw: Raw, models: Iterable[ModelEntry]) -> None:
     A project without models is gone, as after unregistering it.
     """
     old_projects = {entry.get("Project", ""): entry for entry in raw.get("AIProjects") or ()}
+    models = tuple(models)
+    named = {(model.project, model.model, model.cid) for model in models}
     fresh: dict[str, list[Raw]] = {}
     for model in models:
-        old = _find(old_projects.get(model.project, {}), model.model, model.cid)
+        old = _find(old_projects.get(model.project, {}), model, named)
         written = {"Model": model.model, "API": model.api, "Type": int(model.kind), "CID": model.cid}
         own = {"ServerModel": model.server_model, "Paused": model.paused, "MaxConcurrent": model.max_concurrent}
         # Of what the reference does not know, no more is written than there is to say.
@@ -77,9 +79,20 @@ def set_bootstrap(raw: Raw, addrs: Iterable[str]) -> None:
     raw["Bootstrap"] = list(addrs)
 
 
-def _find(project: Raw, model: str, cid: str) -> dict[str, Any]:
-    for entry in project.get("Models") or ():
-        if (entry.get("Model") or "", entry.get("CID") or "") == (model, cid):
-            found: dict[str, Any] = entry
-            return found
+def _find(project: Raw, model: ModelEntry, named: Container[tuple[str, str, str]]) -> dict[str, Any]:
+    """Return the former entry of a model: of its name, else of the name that it had before it was renamed."""
+    entries: list[dict[str, Any]] = [entry for entry in project.get("Models") or () if isinstance(entry, dict)]
+    for entry in entries:
+        if _name(entry) == (model.model, model.cid):
+            return entry
+    for entry in entries:
+        name, cid = _name(entry)
+        asked_for = entry.get("ServerModel") or name
+        same = (cid, entry.get("API"), asked_for) == (model.cid, model.api, model.server_model)
+        if same and (model.project, name, cid) not in named:
+            return entry
     return {}
+
+
+def _name(entry: Raw) -> tuple[str, str]:
+    return entry.get("Model") or "", entry.get("CID") or ""

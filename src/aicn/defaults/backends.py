@@ -25,11 +25,11 @@ DRAWN_IMAGES_MAX: Final = 10
 DRAWN_PIXELS_MAX: Final = 16_777_216
 """... and pixels of all of them: 4096 x 4096. Beyond it, one request would keep a machine busy for hours."""
 
-COMFYUI_POLL_S: Final = 0.25
+DRAWN_POLL_S: Final = 0.25
 """From one look at whether an image is drawn to the next; drawing one takes seconds."""
 
-COMFYUI_TAKE_BACK_TIMEOUT_S: Final = 5.0
-"""For ComfyUI to be told that nobody waits for an image any more."""
+TAKE_BACK_TIMEOUT_S: Final = 5.0
+"""For a server to be told that nobody waits for an image any more."""
 
 DISCOVERY_ASK_TIMEOUT_S: Final = 2.0
 """Silence of a model server that is asked what it is: these routes do no work, but its machine may."""
@@ -45,6 +45,9 @@ DISCOVERY_MAX_MODELS: Final = 512
 
 HEALTH_TIMEOUT_S: Final = 5.0
 """For the answer of a model server that is asked whether it is there; the question costs it nothing."""
+
+HEALTH_WORD_TIMEOUT_S: Final = 2.0
+"""For what it says of its health besides: whoever shows its list of models lives, even if it says nothing of that."""
 
 HEALTH_MISSES: Final = 2
 """Questions in a row that a server leaves without an answer until it is withdrawn; one may be bad luck."""

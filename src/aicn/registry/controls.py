@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from aicn import defaults
+from aicn.endpoints import has_own_words
 from aicn.errors import InvalidModel
 from aicn.ids import ModelName
 from aicn.registry.models import Model
@@ -31,8 +32,16 @@ def capped(max_concurrent: int) -> Control:
 
 
 def renamed(name: str) -> Control:
-    """Serve it under another name; its server goes on to be asked by the one that it knows."""
-    return lambda model: replace(model, model=ModelName(name), server_model=model.server_model or model.model)
+    """Serve it under another name; its server goes on to be asked by the one that it knows.
+
+    One that is asked as its callers write it, in a web UI's words, has no such name.
+    """
+
+    def change(model: Model) -> Model:
+        named = model.server_model or ("" if has_own_words(model.api) else model.model)
+        return replace(model, model=ModelName(name), server_model=named)
+
+    return change
 
 
 def as_before(model: Model, former: Model | None) -> Model:

@@ -24,8 +24,8 @@ class InFlight:
         """
         self._on_change = on_change
         self._under_way: dict[ModelKey, set[Reservation]] = {}
-        self._ended: dict[ModelKey, asyncio.Event] = {}
-        """For those who wait until nothing is in flight."""
+        self._waiting: set[_Wait] = set()
+        """Those who wait until nothing is in flight."""
 
     def count(self, model: Model) -> int:
         """Return how many requests `model` is working on."""
@@ -43,9 +43,15 @@ class InFlight:
         return Reservation(self, model.key)
 
     async def until_idle(self, model: Model) -> None:
-        """Wait until nothing of `model` is in flight."""
-        while model.key in self._under_way:
-            await self._ended.setdefault(model.key, asyncio.Event()).wait()
+        """Wait until nothing of `model` is in flight, whatever it is called meanwhile."""
+        wait = _Wait(model.key)
+        self._waiting.add(wait)
+        try:
+            while wait.key in self._under_way:
+                wait.ended.clear()
+                await wait.ended.wait()
+        finally:
+            self._waiting.discard(wait)
 
     def rename(self, old: ModelKey, new: ModelKey) -> None:
         """Count the requests of `old` as those of `new`: they go on at the same model, which has another name now."""
@@ -56,7 +62,9 @@ class InFlight:
             for reservation in moved:
                 reservation.key = new
             self._under_way.setdefault(new, set()).update(moved)
-            self._tell_ended(old)
+            for wait in self._waiting:
+                if wait.key == old:
+                    wait.key = new
 
     def begin(self, reservation: Reservation) -> None:
         """Count a request; for `Reservation`."""
@@ -77,15 +85,23 @@ class InFlight:
         under_way.discard(reservation)
         if not under_way:  # keys come from outside; those not in use take no room
             del self._under_way[reservation.key]
-            self._tell_ended(reservation.key)
-
-    def _tell_ended(self, key: ModelKey) -> None:
-        if (ended := self._ended.pop(key, None)) is not None:
-            ended.set()
+            for wait in self._waiting:
+                if wait.key == reservation.key:
+                    wait.ended.set()
 
     def _changed(self) -> None:
         if self._on_change is not None:
             self._on_change()
+
+
+class _Wait:
+    """Somebody who waits until nothing of a model is in flight."""
+
+    __slots__ = ("ended", "key")
+
+    def __init__(self, key: ModelKey) -> None:
+        self.key = key
+        self.ended = asyncio.Event()
 
 
 class Reservation:

@@ -9,42 +9,37 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Container, Coroutine
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 from aicn import defaults
 from aicn.errors import (
     AicnError,
     AttemptsExhausted,
-    CorePanicked,
     EndpointUnsupported,
-    HostClosed,
     NetworkError,
     NetworkTimeout,
     NoCandidate,
-    Overloaded,
-    StreamRefused,
     WireError,
     WrongKind,
 )
 from aicn.ids import PeerId
 from aicn.routing.answer import Answer
 from aicn.routing.ask import Ask
+from aicn.routing.attempt import Attempt, Why
 from aicn.routing.exchange import OpenStream, ask_peer
 from aicn.routing.hedge import hedge_after_s, hedged
-from aicn.routing.judgement import SAID_OF_THE_MODEL, reason_of, status_of, worth_another
+from aicn.routing.judgement import SAID_OF_THE_MODEL
 from aicn.routing.reservations import Instance, Reservations
 from aicn.routing.retry_budget import Bucket, RetryBudget
 from aicn.routing.selector import Chosen, Sample, SampleOutcome, Selector, Wanted
 from aicn.wire.http_frames import protocol_of
 
-Why = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
-"""Why a block ended, as `__aexit__` is told."""
-
 _log = logging.getLogger("aicn.routing")
+
+_TICK_S: Final = 0.002
+"""Timers tick in milliseconds, and one that was set for an end may ring a moment before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,96 +64,6 @@ class Ways(NamedTuple):
     """For peers that are not connected: it may reach them on other ways, and take longer to find them gone."""
     budget: RetryBudget
     settings: RouteSettings
-
-
-class Attempt:
-    """One attempt that has begun, with its reservation.
-
-    Attributes:
-        instance: who is asked.
-        began_s: when, on the monotonic clock.
-        asked: whether anything has been sent, or may have been.
-        told: whether the selector knows how it went.
-        content_s: when its first content came.
-        waited_s: how long reads had waited for the peer until then.
-        answer: None until there is one.
-        error: why there is none.
-    """
-
-    __slots__ = (
-        "_asking",
-        "_reservation",
-        "answer",
-        "asked",
-        "began_s",
-        "chosen",
-        "content_s",
-        "error",
-        "instance",
-        "told",
-        "waited_s",
-    )
-
-    def __init__(self, chosen: Chosen, instance: Instance, reservations: Reservations) -> None:
-        """Reserve before anything is awaited, so that two requests never both see the same idle instance."""
-        self.chosen = chosen
-        self.instance = instance
-        self.began_s = time.monotonic()
-        self.asked = False
-        self.told = False
-        self.content_s = 0.0
-        self.waited_s = 0.0
-        self.answer: Answer | None = None
-        self.error: AicnError | None = None
-        self._asking: AbstractAsyncContextManager[Answer] | None = None
-        self._reservation: AbstractContextManager[None] | None = reservations.reserve(instance)
-        self._reservation.__enter__()
-
-    async def run(
-        self, asking: AbstractAsyncContextManager[Answer], timeout_s: float | None, behind_head_s: float
-    ) -> None:
-        """Ask, and wait for the first content.
-
-        Args:
-            asking: sends the request.
-            timeout_s: since the attempt began; None: an upload has its own clock up to the head of the answer.
-            behind_head_s: since then, if there is no other limit.
-
-        Raises:
-            NetworkError, WireError: there is none.
-        """
-        answer = await asking.__aenter__()
-        self._asking = asking
-        await answer.prefetch(behind_head_s if timeout_s is None else self.began_s + timeout_s - time.monotonic())
-        self.content_s = time.monotonic()
-        self.waited_s = answer.waited_s
-        self.answer = answer
-
-    async def release(self, *why: *Why) -> None:
-        """Close the stream, or reset it if the answer is not through. Idempotent."""
-        asking, self._asking = self._asking, None
-        reservation, self._reservation = self._reservation, None
-        try:
-            if asking is not None:
-                await asking.__aexit__(*why)
-        finally:
-            if reservation is not None:
-                reservation.__exit__(None, None, None)
-
-    @property
-    def good(self) -> bool:
-        """Whether its answer is the one to be given."""
-        return self.answer is not None and not worth_another(self.answer)
-
-    @property
-    def runs(self) -> bool:
-        """Whether nothing has come of it yet."""
-        return self.answer is None and self.error is None
-
-    @property
-    def reason(self) -> AicnError | None:
-        """Why it is not good."""
-        return self.error if self.answer is None else reason_of(self.answer)
 
 
 class Attempts:
@@ -215,7 +120,7 @@ class Attempts:
             if attempt.answer is not None and attempt.good:
                 self._given = attempt
                 return attempt.answer
-            candidate = self._next(free=_outcome_of(attempt) is SampleOutcome.UNFIT)
+            candidate = self._next(free=attempt.outcome is SampleOutcome.UNFIT)
             if candidate is None:
                 return self._last_word(attempt)
             # Reserved before the other one is let go, which may take a while.
@@ -228,7 +133,6 @@ class Attempts:
         if not isinstance(self._ask.body, bytes):
             return None
         left_s = self._ways.settings.total_timeout_s - (time.monotonic() - self._began_s)
-        # Timers tick in milliseconds, and one that was set for the end may ring a moment before it.
         return left_s if left_s > _TICK_S else 0.0
 
     @property
@@ -321,7 +225,7 @@ class Attempts:
             if attempt.good:
                 return attempt
             _log.info("an attempt at peer %s was answered %d", candidate.peer, attempt.answer and attempt.answer.status)
-        outcome = _outcome_of(attempt)
+        outcome = attempt.outcome
         self._tell(attempt, Sample(outcome, endpoint=self._ask.endpoint if outcome is SampleOutcome.UNFIT else None))
         return attempt
 
@@ -333,7 +237,7 @@ class Attempts:
         """Tell the selector how the answer went that was given, and of what was under way when the client left."""
         for attempt in self._begun:
             if not attempt.told and (attempt.runs or attempt is self._given):
-                self._tell(attempt, self._cut(attempt) if attempt.answer is None else _sample(attempt, attempt.answer))
+                self._tell(attempt, self._cut(attempt) if attempt.answer is None else attempt.sample(attempt.answer))
 
     async def _let_go(self, attempt: Attempt) -> None:
         """Release an attempt that failed; the words of a model server are kept, in case that nobody has better ones."""
@@ -366,50 +270,6 @@ class Attempts:
         attempts = len(self._begun)
         tried = f"no node that was tried for model {self._ask.model!r} could answer ({attempts} in all)"
         return AttemptsExhausted(f"{tried}; the last: {reason}", attempts)
-
-
-def _sample(attempt: Attempt, answer: Answer) -> Sample:
-    """Return what an answer that is over says of its instance."""
-    if answer.broken:
-        return Sample(SampleOutcome.FAILED)
-    if status_of(answer) >= _FAILED_FROM:
-        # To refuse is quick; it says nothing of how long an answer takes.
-        return Sample(SampleOutcome.UNASKED if answer.excused else SampleOutcome.REFUSED)
-    first_s, content_s = attempt.content_s - attempt.began_s, time.monotonic() - attempt.content_s
-    if answer.is_written_whole:
-        return Sample(SampleOutcome.GOOD, tokens=answer.tokens, whole_s=first_s)
-    waited_s = answer.waited_s - attempt.waited_s
-    if content_s - waited_s > max(defaults.SLOW_READER_S, waited_s):
-        # The client took its time. To blame the instance would let one client turn all others away from it.
-        return Sample(SampleOutcome.GOOD, first_s)
-    return Sample(SampleOutcome.GOOD, first_s, answer.tokens, content_s)
-
-
-def _outcome_of(attempt: Attempt) -> SampleOutcome:
-    """Return what a failed attempt says of its instance."""
-    answer = attempt.answer
-    if answer is None:
-        outcomes = (outcome for kind, outcome in _NOT_ITS_FAULT if isinstance(attempt.error, kind))
-        return next(outcomes, SampleOutcome.FAILED)
-    if answer.node_error in _WORKING:
-        return SampleOutcome.UNFIT
-    # A node that has no room, by its own word or its model server's, works; one whose model server is gone does not.
-    full = answer.node_error in (None, Overloaded.slug) and status_of(answer) in _BUSY
-    return SampleOutcome.BUSY if full else SampleOutcome.FAILED
-
-
-_NOT_ITS_FAULT: Final = (
-    (StreamRefused, SampleOutcome.UNFIT),
-    (CorePanicked, SampleOutcome.UNASKED),
-    (HostClosed, SampleOutcome.UNASKED),
-    (Overloaded, SampleOutcome.UNASKED),
-)
-"""It was not asked: the request is nothing for the way that the peer is asked by, or this node could not."""
-
-_WORKING: Final = frozenset(kind.slug for kind in SAID_OF_THE_MODEL)
-_BUSY: Final = frozenset({429, 503})
-_FAILED_FROM: Final = 400
-_TICK_S: Final = 0.002
 
 
 class _Tried:

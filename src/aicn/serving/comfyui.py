@@ -17,18 +17,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import msgspec
-
 from aicn import defaults
 from aicn.backends import BackendClient
+from aicn.endpoints import COMFYUI_PATH
 from aicn.errors import BackendBroken, BackendError, BackendTimeout, BackendUnreachable, MalformedFrame
-from aicn.serving.held_reply import HeldReply, Hold, read_whole, refusal
+from aicn.serving.held_reply import HeldReply, Hold, refusal
 from aicn.serving.image_wish import ImageWish, answer_with, read_wish
+from aicn.serving.ui_routes import UiRoutes, member
 
 _log = logging.getLogger("aicn.serving")
-
-PATH: Final = "/prompt"
-"""Where one that is to be asked in its own words is registered."""
 
 _JSON: Final = ((b"content-type", b"application/json"),)
 _OK: Final = 200
@@ -40,13 +37,16 @@ _CHECKPOINT: Final = "checkpoint"
 _IMAGES: Final = "images"
 """Names of nodes in the graph, by which its answers tell of them."""
 
+_LOOKS: Final = 20
+"""Looks at the history for one at the queue."""
+
 _SEEDS: Final = 2**63
 _DEFAULTS: Final = {"steps": 20, "cfg_scale": 7.0, "sampler_name": "euler", "width": 1024, "height": 1024}
 
 
 async def draw(backends: BackendClient, url: str, model: str, body: bytes, hold: Hold) -> HeldReply:
     """Have images drawn; see `aicn.serving.drawers.Draw`."""
-    ui = _ComfyUi(backends, url.partition("?")[0].removesuffix(PATH), hold)
+    ui = _ComfyUi(backends, url.partition("?")[0].removesuffix(COMFYUI_PATH))
     try:
         graph = _graph(read_wish(body), model)
     except MalformedFrame as error:
@@ -55,14 +55,14 @@ async def draw(backends: BackendClient, url: str, model: str, body: bytes, hold:
     ticket = str(uuid.uuid4())
     try:
         async with asyncio.timeout(defaults.IMAGE_FIRST_BYTE_TIMEOUT_S):
-            status, said = await ui.ask("POST", PATH, {"prompt": graph, "prompt_id": ticket})
+            status, said = await ui.ask("POST", COMFYUI_PATH, {"prompt": graph, "prompt_id": ticket})
             if status != _OK:
                 return _not_taken(status, said, model)
-            ticket = str(_member(said, "prompt_id") or ticket)
+            ticket = str(member(said, "prompt_id") or ticket)
             ended = await ui.ended(ticket)
             if (failure := _failure(ended)) is not None:
                 return refusal(_FAILED, failure)
-            images = [await ui.image(place) for place in _places(ended)]
+            images = [await ui.image(place, hold) for place in _places(ended)]
     except BackendUnreachable:
         raise
     except BaseException as error:
@@ -76,35 +76,41 @@ async def draw(backends: BackendClient, url: str, model: str, body: bytes, hold:
     return HeldReply(_OK, b"OK", _JSON, answer_with(images))
 
 
-class _ComfyUi:
+class _ComfyUi(UiRoutes):
     """One ComfyUI, by its routes."""
 
-    def __init__(self, backends: BackendClient, base: str, hold: Hold) -> None:
-        self._backends = backends
-        self._base = base
-        self._hold = hold
-
-    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
-        """Return the status and the JSON of the answer; None for anything else."""
-        status, answered = await self._exchange(method, path, b"" if body is None else msgspec.json.encode(body))
-        try:
-            return status, msgspec.json.decode(answered)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return status, None
-
     async def ended(self, ticket: str) -> dict[str, Any]:
-        """Wait until a request is through; return what is told of it. It is told only to those who ask."""
+        """Wait until a request is through; return what is told of it. It is told only to those who ask.
+
+        Raises:
+            BackendBroken: it is neither through nor to be worked on any more.
+        """
+        looks = 0
+        waits = True
         while True:
             _, history = await self.ask("GET", f"/history/{ticket}")
-            entry = _member(history, ticket)
+            entry = member(history, ticket)
             if isinstance(entry, dict):
                 return entry
-            await asyncio.sleep(defaults.COMFYUI_POLL_S)
+            if not waits:
+                raise BackendBroken("the model server has dropped the request: its queue was cleared")
+            await asyncio.sleep(defaults.DRAWN_POLL_S)
+            looks += 1
+            if looks % _LOOKS == 0:
+                # What leaves the queue is in the history then, so that it is looked into once more.
+                waits = await self._waits(ticket)
 
-    async def image(self, place: Mapping[str, Any]) -> str:
+    async def _waits(self, ticket: str) -> bool:
+        status, queue = await self.ask("GET", "/queue")
+        if status != _OK:
+            return True
+        lines = (member(queue, "queue_running"), member(queue, "queue_pending"))
+        return any(ticket in each for line in lines for each in line or () if isinstance(each, list))
+
+    async def image(self, place: Mapping[str, Any], hold: Hold) -> str:
         """Return one image, in base64."""
         query = urlencode({name: str(place.get(name, "")) for name in ("filename", "subfolder", "type")})
-        status, data = await self._exchange("GET", f"/view?{query}", b"", keep=True)
+        status, data = await self.exchange("GET", f"/view?{query}", b"", hold)
         if status != _OK or not data:
             raise BackendBroken("the model server has lost an image that it has drawn")
         return base64.b64encode(data).decode("ascii")
@@ -112,11 +118,11 @@ class _ComfyUi:
     async def take_back(self, ticket: str) -> None:
         """Have a request not worked on any more: ComfyUI does not notice that nobody waits for it."""
         try:
-            async with asyncio.timeout(defaults.COMFYUI_TAKE_BACK_TIMEOUT_S):
+            async with asyncio.timeout(defaults.TAKE_BACK_TIMEOUT_S):
                 await self.ask("POST", "/queue", {"delete": [ticket]})
                 # Older ones interrupt whatever they work on, whoever it is named.
                 _, queue = await self.ask("GET", "/queue")
-                running = _member(queue, "queue_running")
+                running = member(queue, "queue_running")
                 if any(ticket in each for each in running or () if isinstance(each, list)):
                     await self.ask("POST", "/interrupt", {"prompt_id": ticket})
         except (BackendError, TimeoutError) as error:
@@ -128,22 +134,6 @@ class _ComfyUi:
             await self.ask("POST", "/history", {"delete": [ticket]})
         except BackendError as error:
             _log.warning("a request stays in the history of ComfyUI: %s", error)
-
-    async def _exchange(self, method: str, path: str, body: bytes, *, keep: bool = False) -> tuple[int, bytes]:
-        """Return status and body of an answer.
-
-        Args:
-            method: of the request.
-            path: of the request, with its query.
-            body: of the request.
-            keep: whether the answer's body is kept until all is answered; others are read and gone.
-        """
-        async with self._backends.exchange(method, self._base + path, _JSON, body) as reply:
-            return reply.status, await read_whole(reply, self._hold if keep else _hold_nothing)
-
-
-def _hold_nothing(_: int) -> None:
-    return
 
 
 def _graph(wish: ImageWish, model: str) -> dict[str, Any]:
@@ -195,28 +185,28 @@ def _node(kind: str, **inputs: Any) -> dict[str, Any]:
 
 def _not_taken(status: int, said: Any, model: str) -> HeldReply:
     """Return why a graph is not taken."""
-    faults = _member(said, "node_errors")
+    faults = member(said, "node_errors")
     if status == _REFUSED and isinstance(faults, dict):
         if _CHECKPOINT in faults:
             return refusal(_NOT_FOUND, f"the model server has no checkpoint {model!r}", code="model_not_found")
         told = [
             f"{fault.get('message')} ({fault.get('details')})"
             for node in faults.values()
-            for fault in _member(node, "errors") or ()
+            for fault in member(node, "errors") or ()
             if isinstance(fault, dict)
         ]
         if told:
             return refusal(status, "; ".join(told))
-    why = _member(said, "error")
-    return refusal(status, str(_member(why, "message") or why or "the model server refuses"))
+    why = member(said, "error")
+    return refusal(status, str(member(why, "message") or why or "the model server refuses"))
 
 
 def _failure(ended: Mapping[str, Any]) -> str | None:
     """Return why a request failed that is through, None if it did not."""
     status = ended.get("status")
-    if _member(status, "status_str") != "error":
+    if member(status, "status_str") != "error":
         return None
-    for message in _member(status, "messages") or ():
+    for message in member(status, "messages") or ():
         match message:
             case ["execution_error", {"exception_message": str(why)}]:
                 return why.strip()
@@ -231,12 +221,8 @@ def _places(ended: Mapping[str, Any]) -> list[dict[str, Any]]:
     Raises:
         BackendBroken: there are none.
     """
-    images = _member(_member(ended.get("outputs"), _IMAGES), "images")
+    images = member(member(ended.get("outputs"), _IMAGES), "images")
     places = [each for each in images if isinstance(each, dict)] if isinstance(images, list) else []
     if not places:
         raise BackendBroken("the model server answered without images")
     return places
-
-
-def _member(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, dict) else None

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from aicn.backends import BackendClient
+from aicn.endpoints import COMFYUI_PATH, WEB_UI_PATH
 from aicn.serving import comfyui, webui
 from aicn.serving.held_reply import HeldReply, Hold
 
@@ -18,7 +19,7 @@ images, or what the server tells of a failure.
 Raises BackendError if the server breaks off or answers without images. Whoever cancels it ends the drawing.
 """
 
-_OF_PATH: Final[dict[str, Draw]] = {webui.PATH: webui.draw, comfyui.PATH: comfyui.draw}
+_OF_PATH: Final[dict[str, Draw]] = {WEB_UI_PATH: webui.draw, COMFYUI_PATH: comfyui.draw}
 
 
 def drawer_of(url: str, model: str) -> Draw | None:

@@ -64,6 +64,21 @@ def test_what_we_do_not_know_of_a_model_stays_with_it(raw: Raw) -> None:
     ]
 
 
+def test_what_we_do_not_know_of_a_model_goes_with_its_new_name(raw: Raw) -> None:
+    api = "http://127.0.0.1/1"
+    raw["AIProjects"] = [
+        {"Project": "P", "Models": [{"Model": "a", "API": api, "CID": "", "Price": 3}, {"Model": "b", "API": api}]}
+    ]
+    set_models(raw, [Model.of("P", "x", api, 0, "", "a"), Model.of("P", "b", api, 0, "")])
+    set_models(
+        raw, [Model.of("P", "y", api, 0, "", "a"), Model.of("P", "b", api, 0, ""), Model.of("P", "new", api, 0, "")]
+    )
+    renamed, stayed, new = raw["AIProjects"][0]["Models"]
+    assert (renamed["Model"], renamed["ServerModel"], renamed["Price"]) == ("y", "a", 3)
+    assert "Price" not in stayed
+    assert "Price" not in new
+
+
 def test_nothing_else_is_touched(raw: Raw) -> None:
     before = copy.deepcopy(raw)
     set_models(raw, [Model.of("P", "m", "http://127.0.0.1", 0, "")])

@@ -130,3 +130,10 @@ async def test_who_drains_waits_for_the_last_request() -> None:
         assert not waiting.done()
     async with asyncio.timeout(5):
         await waiting
+
+
+@pytest.mark.parametrize("path", ["/sdapi/v1/txt2img", "/prompt"])
+async def test_what_is_asked_in_its_callers_words_has_no_other_name_when_it_is_renamed(path: str) -> None:
+    setup = Setup(Model.of("P", "m", f"http://127.0.0.1:8000{path}", 1, ""))
+    (after,) = await setup.registry.control("P", "m", "", renamed("n"))
+    assert (after.model, after.server_model) == ("n", "")

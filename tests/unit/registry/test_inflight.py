@@ -88,3 +88,15 @@ async def test_cancelled_requests_are_counted_no_more() -> None:
             each.cancel()
     assert in_flight.total() == 0
     assert not in_flight._under_way
+
+
+async def test_whoever_waits_for_the_end_of_all_waits_on_when_the_model_is_renamed() -> None:
+    in_flight = InFlight()
+    renamed = Model.of("P", "renamed", "http://127.0.0.1/", 0, "")
+    with in_flight.reserve(_A):
+        waiting = asyncio.create_task(in_flight.until_idle(_A))
+        await asyncio.sleep(0)
+        in_flight.rename(_A.key, renamed.key)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    await asyncio.wait_for(waiting, 5)

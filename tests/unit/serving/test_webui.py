@@ -15,7 +15,12 @@ from aicn.serving.renaming import Renamer
 from aicn.serving.webui import answer, draw, question
 
 URL = "http://127.0.0.1:7860/sdapi/v1/txt2img"
-ALWAYS = {"n_iter": 1, "override_settings": {"sd_model_checkpoint": "sdxl"}, "do_not_save_grid": True}
+ALWAYS = {
+    "n_iter": 1,
+    "override_settings": {"sd_model_checkpoint": "sdxl"},
+    "do_not_save_grid": True,
+    "force_task_id": "t",
+}
 
 
 class Reply:
@@ -61,19 +66,19 @@ def test_who_is_asked_in_its_own_words(url: str, model: str, wanted: Draw | None
     ],
 )
 def test_a_question_in_the_web_uis_words(asked: dict[str, Any], wanted: dict[str, Any] | None) -> None:
-    made = json.loads(question(json.dumps({"prompt": "a cat", **asked}).encode(), "sdxl"))
+    made = json.loads(question(json.dumps({"prompt": "a cat", **asked}).encode(), "sdxl", "t"))
     assert made == {"prompt": "a cat", **ALWAYS, **(asked if wanted is None else wanted)}
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"prompt":7}', b"\xff", b"[" * 100_000])
 def test_what_is_no_question(body: bytes) -> None:
     with pytest.raises(MalformedFrame, match="prompt"):
-        question(body, "sdxl")
+        question(body, "sdxl", "t")
 
 
 def test_more_images_than_are_drawn_at_once_are_refused() -> None:
     with pytest.raises(MalformedFrame, match="10 images are drawn at once"):
-        question(b'{"prompt":"a cat","n":11}', "sdxl")
+        question(b'{"prompt":"a cat","n":11}', "sdxl", "t")
 
 
 async def test_an_answer_in_openais_words() -> None:

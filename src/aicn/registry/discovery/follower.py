@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from aicn.errors import ConfigError, RegistryError
 from aicn.ids import InstanceId, ModelName, ProjectName
+from aicn.registry.controls import renamed
 from aicn.registry.discovery.fingerprints import FoundModel, FoundServer
 from aicn.registry.discovery.scanner import Scanner
 from aicn.registry.discovery.selection import Selection
@@ -71,13 +72,14 @@ class Follower:
         try:
             # Before the look, which takes its time: what is registered by hand meanwhile is not ours.
             await self._claim()
-        except ConfigError as error:
-            faults[str(error)] = "what was found in an earlier run is not followed"
+            await self._rename()
+        except (RegistryError, ConfigError) as error:
+            faults[str(error)] = "what was found in an earlier run is not followed, or not renamed"
         servers = await self._scanner.scan()
         try:
             for gone in self._gone(servers):
                 await self._withdraw(gone)
-        except ConfigError as error:
+        except (RegistryError, ConfigError) as error:
             faults.setdefault(str(error), "models that are gone stay registered")
         for server in servers:
             for found in server.models:
@@ -100,12 +102,19 @@ class Follower:
         await self._registry.claim({model.key for model in self._registry.models() if self._looks_found(model)})
         self._claimed = True
 
+    async def _rename(self) -> None:
+        """Give those that are called as their servers call them the names that the owner has chosen since."""
+        for model in self._registry.models():
+            name = self._selection.name_of(model.server_model)
+            if model.discovered and model.model == model.server_model != name:
+                await self._registry.control(model.project, model.model, model.cid, renamed(name))
+
     def _looks_found(self, model: Model) -> bool:
         port, _ = _place(model.api)
         return (
             model.project == self._project
             and bool(model.server_model)
-            and model.model == self._selection.name_of(model.server_model)
+            and model.model in {model.server_model, self._selection.name_of(model.server_model)}
             and model.cid in {"", str(port)}
             and model.api.startswith(f"http://{self._scanner.host}:{port}/")
         )

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from aicn import defaults
-from aicn.errors import BackendError, BackendUnreachable
+from aicn.errors import BackendBroken, BackendError, BackendRefused
 from aicn.registry.discovery.fingerprints import FoundServer, recognise
 
 Fetch = Callable[[str], Awaitable[Any]]
 """Gets a URL; returns the JSON of its answer, None if it answers anything else.
 
-Raises BackendUnreachable if nobody listens there, another BackendError if who does breaks off or is silent.
+Raises BackendUnreachable if nobody listens there, BackendBroken if who does breaks off, BackendTimeout if it is silent,
+BackendRefused if it wants a key.
 """
 
 KNOWN_PORTS: Final = {
@@ -26,6 +27,9 @@ KNOWN_PORTS: Final = {
     30000: "SGLang",
 }
 """Where each listens unless it is told otherwise. Any of them is recognised on any of the ports."""
+
+_UNKNOWN: Final = "unknown"
+"""What is said of a server that does not say what it is."""
 
 
 class Scanner:
@@ -62,14 +66,15 @@ class Scanner:
         async def ask(path: str) -> Any:
             try:
                 return await self._fetch(f"{url}{path}")
-            except BackendUnreachable:
-                raise
-            except BackendError:
+            except BackendBroken:
                 # It does not know that route, in its own way.
                 return None
 
         try:
             async with asyncio.timeout(defaults.DISCOVERY_SERVER_TIMEOUT_S):
                 return await recognise(ask, url)
-        except (BackendUnreachable, TimeoutError):
+        except BackendRefused:
+            return FoundServer(_UNKNOWN, url, (), wants_key=True)
+        except (BackendError, TimeoutError):
+            # Who is silent may have every sign: it is not there now, rather than there without its models.
             return None
