@@ -245,6 +245,7 @@ def is_anthropic(told: dict[str, Any]) -> bool:
         ({"data": b'{"model":"m","x":%b%b}' % (b"[" * 9_000, b"]" * 9_000), "headers": JSON}, 400),
         ({"data": b'{"model":[%b[]]}' % (b"[]," * 9_000), "headers": JSON}, 400),
         ({"size": defaults.JSON_BODY_MAX_BYTES + 1, "headers": {"content-type": "application/json"}}, 413),
+        ({"json": {"model": "m"}, "headers": {f"anthropic-{number}": "x" for number in range(99)}}, 431),
     ],
     ids=[
         "no model",
@@ -257,6 +258,7 @@ def is_anthropic(told: dict[str, Any]) -> bool:
         "nested",
         "a list",
         "too large",
+        "headers without end",
     ],
 )
 async def test_a_refusal_is_in_the_form_of_its_api(

@@ -119,6 +119,8 @@ class Caller:
             ApiError: it is longer than `max_bytes` (413), took too long (408), or finds no room (503).
             ClientGone: the client hung up in the middle.
         """
+        if (self._declared_bytes() or 0) > max_bytes:
+            raise _too_large(max_bytes)
         body, more = await self._read_beginning(max_bytes)
         if more or len(body) > max_bytes:
             raise _too_large(max_bytes)

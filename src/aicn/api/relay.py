@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,9 @@ _BAD_GATEWAY = 502
 _COME_AGAIN = frozenset({429, 503})
 _RETRY_AFTER_S = 5.0
 """Told where the model server does not say when: what it is busy with takes it seconds."""
+
+
+_WORD = re.compile(r"[\w.\[\]-]{1,64}", re.ASCII)
 
 
 class _Failure(msgspec.Struct):
@@ -130,17 +134,19 @@ async def _as_failure(answer: Answer, use: Use) -> ApiError:
         use.part(part)
         body += part
     status = _BAD_GATEWAY if answer.status == _FAILED else answer.status
-    return ApiError(Code.MODEL, f"the model server answered {answer.status}{_message(bytes(body))}", status)
-
-
-def _message(body: bytes) -> str:
     try:
         failure = msgspec.json.decode(body, type=_Failure)
     except NO_JSON:
-        return ""
-    said = failure.error.get("message") if isinstance(failure.error, dict) else failure.error
-    said = said or failure.message or failure.detail
-    return f": {said}" if isinstance(said, str) else ""
+        failure = _Failure()
+    told = failure.error if isinstance(failure.error, dict) else {"message": failure.error}
+    said = told.get("message") or failure.message or failure.detail
+    message = f"the model server answered {answer.status}{f': {said}' if isinstance(said, str) else ''}"
+    return ApiError(Code.MODEL, message, status, slug=_word(told.get("code")), param=_word(told.get("param")))
+
+
+def _word(value: Any) -> str:
+    """Return a code or the name of a field, as programs look at it; empty if it is something else."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
 
 
 def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:

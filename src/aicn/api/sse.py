@@ -29,6 +29,9 @@ _RESPONSE_END: Final = re.compile(
 )
 _MESSAGE_END: Final = re.compile(rb'(?:\A|[\r\n])(?:event: ?|data: ?\{\s*"type"\s*:\s*")message_stop["\r\n]')
 
+_END_MARK: Final = re.compile(rb'"(?:response\.(?:completed|failed|incomplete)|message_stop)"')
+"""Inside of a JSON string the quotes would be escaped."""
+
 _ENDS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 _LONGEST_END_BYTES: Final = 3
 
@@ -132,7 +135,14 @@ class EventStream:
             self._said = b"[DONE]" in self._tail and _DONE.search(self._tail) is not None
         elif not self._said and not middle and self._ending is not Ending.NONE:
             pattern = _RESPONSE_END if self._ending is Ending.RESPONSE else _MESSAGE_END
-            self._said = pattern.search(data) is not None
+            self._said = pattern.search(data) is not None or _tells_end(data)
+
+
+def _tells_end(events: bytes) -> bool:
+    """Whether one of `events` is of a type that ends a stream, wherever among its members that is said."""
+    return _END_MARK.search(events) is not None and any(
+        _END_MARK.fullmatch(_failure_of(event).type) is not None for event in split_events(events)
+    )
 
 
 def _end_of_last_event(data: bytes) -> int:
@@ -170,6 +180,9 @@ _ERROR_MARKS: Final = (b'"error"', b"event: error", b"event:error", b"response.f
 
 _FAILED_NAMES: Final = frozenset({b"error", b"response.failed"})
 
+_NO_ERROR: Final = frozenset({b"", b"null", b'""', b"false", b"0"})
+"""What is no error by its truth: some servers always have the member."""
+
 _failure: Final = msgspec.json.Decoder(_Failure)
 
 
@@ -185,12 +198,16 @@ def tells_error(event: bytes) -> bool:
     name = _EVENT_NAME.search(event.removeprefix(_BYTE_ORDER_MARK))
     if name is not None and name[1] in _FAILED_NAMES:
         return True
+    said = _failure_of(event)
+    return bytes(said.error) not in _NO_ERROR or bytes(said.type).strip(b'"') in _FAILED_NAMES
+
+
+def _failure_of(event: bytes) -> _Failure:
     try:
-        said = _failure.decode(data_of(event))
+        return _failure.decode(data_of(event))
     except NO_JSON:
         # No object: nothing that a client would take for an error either.
-        return False
-    return bytes(said.error) not in {b"null", b"", b'""'} or bytes(said.type).strip(b'"') in _FAILED_NAMES
+        return _Failure()
 
 
 __all__ = [

@@ -7,8 +7,8 @@ from typing import Final
 BACKEND_CONNECT_TIMEOUT_S: Final = 10.0
 """Loopback answers in microseconds; ten seconds cover a server whose accept queue is full."""
 
-BACKEND_IDLE_TIMEOUT_S: Final = 300.0
-"""Longest silence of a model server: a cold image model may think for minutes before its first byte."""
+BACKEND_IDLE_TIMEOUT_S: Final = 600.0
+"""Longest silence of a model server: as long as a node waits that asks for an answer which comes when it is whole."""
 
 BACKEND_KEEPALIVE_S: Final = 4.0
 """Below the 5 s after which common servers close an idle connection, so that none is used as it closes."""

@@ -205,6 +205,7 @@ class Node:
                 config.aicn.routing.keep_alive_s,
                 config.aicn.routing.continue_,
                 config.aicn.routing.first_byte_timeout_s,
+                config.aicn.routing.total_timeout_s,
             ),
         )
 

@@ -127,7 +127,7 @@ def _judged(endpoint: Endpoint, name: bytes, data: bytes) -> Found:
         return Found.FAILURE if name == b"error" else Found.CONTENT
     if not isinstance(said, dict):
         return Found.CONTENT
-    if name == b"error" or said.get("error") or said.get("type") in _FAILURES or _is_code(said):
+    if name == b"error" or said.get("error") or said.get("type") in _FAILURES or _is_code(said, endpoint):
         return Found.FAILURE
     begun = _chunk_begun(said) if endpoint in _CHUNKED else _event_begun(said)
     return Found.NOTHING if begun else Found.CONTENT
@@ -136,9 +136,10 @@ def _judged(endpoint: Endpoint, name: bytes, data: bytes) -> Found:
 _CHUNKED: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 
 
-def _is_code(said: dict[str, Any]) -> bool:
-    """Whether it is a failure in the words of the reference: a number that is not 0, and a message."""
-    return "choices" not in said and "type" not in said and is_failure_code(said.get("code"))
+def _is_code(said: dict[str, Any], endpoint: Endpoint) -> bool:
+    """Whether it is a failure in the words of the reference, or of older vLLM: a number that is not 0."""
+    typed = "type" in said and endpoint not in _CHUNKED
+    return "choices" not in said and not typed and is_failure_code(said.get("code"))
 
 
 def _chunk_begun(said: dict[str, Any]) -> bool:

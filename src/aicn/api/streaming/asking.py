@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, replace
 from typing import Final
 
+from aicn import defaults
 from aicn.api.caller import Caller
 from aicn.api.errors import ApiError
 from aicn.api.sse import ending_of
@@ -40,6 +41,8 @@ class StreamSettings:
     """Whether a chat that breaks off is continued elsewhere, for callers who do not say."""
     first_content_timeout_s: float | None = None
     """How long one node may take to the first content; None: as long as all attempts together."""
+    total_timeout_s: float = defaults.ROUTE_TOTAL_TIMEOUT_S
+    """How long all attempts together may."""
 
 
 class StreamedRequest:
@@ -61,15 +64,16 @@ class StreamedRequest:
         if not isinstance(body, bytes):
             return
         wish = wish_of(body, has_usage_option=ask.endpoint in _HAS_USAGE_OPTION)
-        self.streams = wish.streams
+        # Of a sound the field says that it comes in parts, and not as events.
+        self.streams = wish.streams and ask.endpoint is not Endpoint.SPEECH
         limit_s = settings.first_content_timeout_s
-        if wish.streams and limit_s is not None:
+        if self.streams and limit_s is not None:
             # Only of streams: an answer that comes whole has its first byte when it has been written to its end.
             ask = self._plain = self.ask = replace(ask, first_byte_timeout_s=limit_s, first_content_timeout_s=limit_s)
         if wish.with_usage is not None:
             self.ask = replace(ask, body=wish.with_usage)
             self._with_usage = True
-        if wish.streams and ask.endpoint is Endpoint.CHAT:
+        if self.streams and ask.endpoint is Endpoint.CHAT:
             said = next((value for name, value in headers if name == HEADER), None)
             self._continues = said == b"1" or (said != b"0" and settings.continues)
 

@@ -15,7 +15,7 @@ from aicn.api.surface import Surface
 from aicn.api.v1.errors import ANTHROPIC, OPENAI, RESPONSES
 from aicn.api.v1.names import Names
 from aicn.endpoints import Endpoint
-from aicn.ids import ModelKind, ModelName, ProjectName
+from aicn.ids import ModelName, ProjectName
 from aicn.routing import Ask
 from aicn.wire.http_frames import Headers, header_text
 from aicn.wire.json_members import NO_JSON, stands_once, with_text_member
@@ -52,6 +52,10 @@ class _RoutingFields(msgspec.Struct):
 
 
 _fields: Final = msgspec.json.Decoder(_RoutingFields)
+_PASSED_MAX: Final = defaults.HTTP_MAX_HEADERS // 2
+_PASSED_MAX_BYTES: Final = defaults.HTTP_HEAD_MAX_BYTES // 4
+"""Far below what a node takes of another: it adds some of its own, and breaks off where they are too many."""
+
 _string: Final = msgspec.json.Decoder(str)
 
 
@@ -73,9 +77,8 @@ class V1Endpoint(InferenceEndpoint):
 
     @property
     def first_byte_timeout_s(self) -> float:
-        """How long the head of an answer may take, in seconds."""
-        slow = self._endpoint.kind is not ModelKind.CHAT
-        return defaults.IMAGE_FIRST_BYTE_TIMEOUT_S if slow else defaults.FIRST_BYTE_TIMEOUT_S
+        """How long the head of an answer may take, in seconds: of one that comes whole, as long as all attempts may."""
+        return self._streams.total_timeout_s
 
 
 class JsonEndpoint(V1Endpoint):
@@ -110,8 +113,20 @@ class JsonEndpoint(V1Endpoint):
 
 
 def passed_headers(headers: Headers) -> Headers:
-    """Return the headers of a client that its model server gets; the length of the body is told apart from them."""
-    return tuple(pair for pair in headers if pair[0] in PASSED_HEADERS or pair[0].startswith(_PASSED_PREFIXES))
+    """Return the headers of a client that its model server gets; the length of the body is told apart from them.
+
+    Raises:
+        ApiError: they are more or longer than any node takes (431).
+    """
+    passed = tuple(pair for pair in headers if pair[0] in PASSED_HEADERS or pair[0].startswith(_PASSED_PREFIXES))
+    if len(passed) > _PASSED_MAX or sum(len(name) + len(value) for name, value in passed) > _PASSED_MAX_BYTES:
+        raise ApiError(
+            Code.PARAMETER,
+            f"the headers for the model server are more than {_PASSED_MAX}, or longer than {_PASSED_MAX_BYTES} bytes",
+            431,
+            slug="headers_too_large",
+        )
+    return passed
 
 
 def refuse_encoded(headers: Headers) -> None:

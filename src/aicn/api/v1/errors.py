@@ -76,10 +76,12 @@ _OF_STATUS: Final = {
     413: _Row(413, _INVALID, "request_too_large"),
     415: _Row(415, _INVALID, "unsupported_media_type"),
     422: _Row(422, _INVALID, "unprocessable"),
+    431: _Row(431, _INVALID, "headers_too_large"),
     429: _Row(429, "rate_limit_error", "rate_limit_exceeded"),
     502: _Row(502, _SERVER, "model_server_failed"),
     503: _Row(503, _SERVER, "overloaded"),
     504: _Row(504, _SERVER, "timeout"),
+    529: _Row(503, _SERVER, "overloaded"),
 }
 _OTHER: Final = _Row(500, _SERVER, "internal_error")
 

@@ -17,6 +17,9 @@ May = Callable[[ProjectName, ModelName], bool]
 _NAMED_MAX: Final = 5
 """Choices that a refusal names."""
 
+_OPENAI_PROJECT: Final = "proj_"
+"""How the ids of OpenAI's own projects begin."""
+
 
 class Names:
     """Finds models by their names. `model` is enough where it is clear whose; `project/model` always is."""
@@ -45,6 +48,9 @@ class Names:
         if not name or name_fault(name, 2 * defaults.NAME_MAX_BYTES + 1) is not None:
             raise ApiError(Code.PARAMETER, "write the name of a model as `model`", param="model")
         directory = self._directory
+        if project.startswith(_OPENAI_PROJECT) and not directory.models(ProjectName(project), 1):
+            # From the environment of an SDK that asks OpenAI otherwise.
+            project = ""
         if project:
             if directory.names(ProjectName(project), model):
                 return ProjectName(project), model

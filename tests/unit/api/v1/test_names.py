@@ -35,6 +35,8 @@ def directory(clock: ManualClock, *served: str) -> Directory:
         pytest.param(["P:m", "Q:P/m"], "", "P", "m", "P:m", id="a name like another's, its project named apart"),
         pytest.param(["P:m", "Q:P/m"], "P", "", "m", "P:m", id="a name like another's, of the default project"),
         pytest.param(["P:m", "P:m"], "", "", "m", "P:m", id="served twice"),
+        pytest.param(["P:m"], "", "proj_abc123", "m", "P:m", id="of no project of OpenAI's"),
+        pytest.param(["P:m", "proj_a:m"], "", "proj_a", "m", "proj_a:m", id="of one that is called like OpenAI's"),
     ],
 )
 def test_a_model_is_found(served: list[str], default: str, project: str, name: str, found: str) -> None:
