@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from enum import IntEnum
+from fnmatch import fnmatchcase
 from typing import Final, NewType
 
 PeerId = NewType("PeerId", str)
@@ -64,3 +65,11 @@ def name_fault(name: str, max_bytes: int) -> str | None:
     if any(unicodedata.category(character) in _UNPRINTABLE for character in name):
         return "holds a control character"
     return f"is longer than {max_bytes} bytes" if len(name.encode()) > max_bytes else None
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Return whether `name` is of `pattern`, in which `*` and `?` stand for others.
+
+    A bracket stands for itself: names of models have some. Elsewhere it would begin a set of characters.
+    """
+    return fnmatchcase(name, pattern.replace("[", "[[]"))

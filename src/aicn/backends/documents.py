@@ -9,6 +9,7 @@ import msgspec
 from aicn import defaults
 from aicn.backends.client import BackendClient
 from aicn.errors import BackendRefused
+from aicn.wire.json_members import NO_JSON
 
 _OK: Final = 200
 _UNAUTHORIZED: Final = 401
@@ -41,7 +42,7 @@ class DocumentReader:
                     return None
         try:
             return msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except NO_JSON:
             return None
 
     async def close(self) -> None:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -18,6 +17,7 @@ from urllib.parse import quote
 from aicn import defaults
 from aicn.errors import StoreError, UsageError
 from aicn.filelock import FileLock
+from aicn.ids import matches
 from aicn.store.database import FILE_NAME, SCHEMA, is_busy, is_compatible, open_database, schema_version, transaction
 from aicn.store.kv import LOCK_NAME
 from aicn.store.reading import reading
@@ -71,8 +71,7 @@ class ApiKey(NamedTuple):
     def allows(self, project: str, model: str) -> bool:
         """Return whether it may ask that model."""
         name = f"{project}/{model}"
-        # A bracket stands for itself, as the command line says; elsewhere it would begin a set of characters.
-        return not self.models or any(fnmatchcase(name, pattern.replace("[", "[[]")) for pattern in self.models)
+        return not self.models or any(matches(name, pattern) for pattern in self.models)
 
 
 def hash_of(secret: str) -> bytes:

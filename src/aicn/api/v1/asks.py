@@ -25,6 +25,10 @@ PASSED_HEADERS: Final = frozenset({b"content-type", b"accept", b"traceparent", b
 
 _PASSED_PREFIXES: Final = (b"anthropic-", b"openai-beta")
 
+_PASSED_MAX: Final = defaults.HTTP_MAX_HEADERS // 2
+_PASSED_MAX_BYTES: Final = defaults.HTTP_HEAD_MAX_BYTES // 4
+"""Far below what a node takes of another: it adds some of its own, and breaks off where they are too many."""
+
 _SESSION_HEADER: Final = b"x-aicn-session"
 _PROJECT_HEADER: Final = b"openai-project"
 
@@ -52,10 +56,6 @@ class _RoutingFields(msgspec.Struct):
 
 
 _fields: Final = msgspec.json.Decoder(_RoutingFields)
-_PASSED_MAX: Final = defaults.HTTP_MAX_HEADERS // 2
-_PASSED_MAX_BYTES: Final = defaults.HTTP_HEAD_MAX_BYTES // 4
-"""Far below what a node takes of another: it adds some of its own, and breaks off where they are too many."""
-
 _string: Final = msgspec.json.Decoder(str)
 
 

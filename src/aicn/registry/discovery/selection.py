@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+
+from aicn.ids import matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +21,10 @@ class Selection:
 
     def wants(self, name: str) -> bool:
         """Return whether a model that its server calls `name` is registered."""
-        if any(_matches(name, pattern) for pattern in self.exclude):
+        if any(matches(name, pattern) for pattern in self.exclude):
             return False
-        return not self.include or any(_matches(name, pattern) for pattern in self.include)
+        return not self.include or any(matches(name, pattern) for pattern in self.include)
 
     def name_of(self, name: str) -> str:
         """Return what a model is called on the network."""
         return self.names.get(name, name)
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """Return whether `name` is of `pattern`, in which brackets are what they are: names of models have some."""
-    return fnmatchcase(name, pattern.replace("[", "[[]"))
