@@ -8,7 +8,7 @@ use std::{
 use libp2p::{Multiaddr, PeerId, StreamProtocol, multiaddr::Protocol};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
@@ -23,8 +23,15 @@ use crate::{
 /// Unanswered requests for outbound streams that a host keeps; more are refused.
 pub const MAX_PENDING_OPENS: usize = 1024;
 
-/// Times an `open_stream` is repeated when the connection is lost under it.
-const OPEN_ATTEMPTS: usize = 3;
+/// What is waited before each attempt of an `open_stream` whose connection is lost under it. Of two that dial each other
+/// at once, one may hear of its peer's connection late, and until then every connection of its own is refused there.
+const OPEN_PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(10),
+    Duration::from_millis(40),
+    Duration::from_millis(160),
+    Duration::from_millis(640),
+];
 
 /// How long a lost reply may stay unexplained before it counts as a bug.
 const END_GRACE: Duration = Duration::from_secs(1);
@@ -196,7 +203,10 @@ impl Handle {
             let ms = timeout.as_millis();
             Error::Timeout(format!("{peer} did not open a stream for {protocol} within {ms} ms: try another peer"))
         };
-        for _ in 0..OPEN_ATTEMPTS {
+        for pause in OPEN_PAUSES {
+            if !pause.is_zero() {
+                timeout_at(deadline, sleep(pause)).await.map_err(|_| late())?;
+            }
             let Some(pending) = Pending::enter(&self.pending_opens, MAX_PENDING_OPENS) else {
                 return Err(Error::Overloaded(format!(
                     "{MAX_PENDING_OPENS} streams are being opened already: retry when some are open"
@@ -222,7 +232,8 @@ impl Handle {
             }
         }
         Err(Error::StreamReset(format!(
-            "the connection to {peer} was lost {OPEN_ATTEMPTS} times while opening a stream: retry later"
+            "the connection to {peer} was lost {} times while opening a stream: retry later",
+            OPEN_PAUSES.len()
         )))
     }
 
