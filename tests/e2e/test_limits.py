@@ -173,6 +173,21 @@ async def test_a_burst_takes_little_more_than_is_left_of_the_month(gateway: Keye
     assert answer[2]["error"]["code"] == "insufficient_quota"
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", V0_PATH])
+async def test_what_answers_may_have_is_held_for_a_new_key(gateway: KeyedGateway, path: str) -> None:
+    _, secret = await gateway.add("--name", "Ann", "--tokens-per-minute", "1000")
+    gateway.server.plan = Plan(body=SPENT, hang=True)
+    asked = {"path": path, "project": "P", "model": "P/m" if path != V0_PATH else "m", "max_tokens": 400}
+    under_way = [asyncio.create_task(gateway.ask(secret, **asked)) for _ in range(2)]
+    await gateway.server.next_request()
+    await gateway.server.next_request()
+    status, headers, _ = await gateway.ask(secret, **asked)
+    assert (status, len(gateway.server.seen)) == (429, 2)
+    assert int(headers["x-ratelimit-remaining-tokens"]) < 200
+    for task in under_way:
+        task.cancel()
+
+
 async def test_who_waits_as_long_as_he_was_told_is_let_in(gateway: KeyedGateway) -> None:
     _, secret = await gateway.add("--name", "Ann", "--requests-per-minute", "40", "--tokens-per-minute", "60000")
     await burst(gateway, secret, 60)

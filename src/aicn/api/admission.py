@@ -6,6 +6,7 @@ beyond a rate is refused at once, with the time after which it may come again.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from aicn import defaults
+from aicn.api.demand import Demand
 from aicn.api.errors import ApiError, Code
 from aicn.api.fair_queue import FairQueue, QueueFull, QueueTimeout
 from aicn.api.principal import NO_LIMITS, Principal
@@ -65,6 +67,8 @@ class Admission:
         """Requests whose bodies are being read, by line of the queue."""
         self._held: Counter[str] = Counter()
         """Tokens that the requests under way are expected to take, by key."""
+        self._let_go = asyncio.Event()
+        """Set when some are held no longer; then there is a new one."""
 
     @contextmanager
     def arriving(self, principal: Principal) -> Iterator[None]:
@@ -89,7 +93,7 @@ class Admission:
         principal: Principal,
         project: str,
         model: str,
-        request_bytes: int | None,
+        demand: Demand | None,
         at_end: Callable[[Release], None] = _now,
     ) -> AsyncIterator[Admitted]:
         """Let one request in; it has its place until its block ends.
@@ -98,8 +102,7 @@ class Admission:
             principal: who asks.
             project: of the model.
             model: which one.
-            request_bytes: of what is asked, from which its tokens are guessed until the answer tells them; None: it
-                takes none.
+            demand: from which its tokens are guessed until the answer tells them; None: it takes none.
             at_end: given what lets go of those tokens, to be called when `spent` has been told what was used instead:
                 in between, the caller would have both.
 
@@ -107,7 +110,7 @@ class Admission:
             ApiError: the caller may not ask that model (403), or not now (429).
         """
         principal.require(project, model)
-        headers, expected = self._draw(principal, request_bytes)
+        headers, expected = await self._drawn(principal, demand)
         began_s = self._clock.monotonic()
         try:
             async with self.queue.turn(principal.queue, principal.limits.concurrent):
@@ -122,7 +125,7 @@ class Admission:
 
     def spent(self, principal_key: str, limits: KeyLimits, tokens: int) -> None:
         """Draw the tokens of a request that is over from those that its key has per minute."""
-        if tokens and (limits.tokens_per_minute or limits.tokens_per_month):
+        if tokens and limits.counts_tokens:
             self._usual.learn(principal_key, tokens)
         if limits.tokens_per_minute:
             bucket = self._tokens.of(principal_key, limits.tokens_per_minute, self._clock.monotonic())
@@ -141,12 +144,41 @@ class Admission:
     def _release(self, key: str, limits: KeyLimits, expected: int) -> None:
         """Hold the tokens of a request no longer."""
         if limits.tokens_per_minute:
-            self._tokens.of(key, limits.tokens_per_minute, self._clock.monotonic()).level += expected
+            bucket = self._tokens.of(key, limits.tokens_per_minute, self._clock.monotonic())
+            bucket.level += min(expected, limits.tokens_per_minute)
         self._held[key] -= expected
         if not self._held[key]:
             del self._held[key]
+        self._let_go.set()
+        self._let_go = asyncio.Event()
 
-    def _draw(self, principal: Principal, request_bytes: int | None) -> tuple[Headers, int]:
+    def _expected(self, key: str, demand: Demand) -> int:
+        """Return how many tokens a request may take; one that tells no bound, as many as others of its key took."""
+        asked = min(demand.question_bytes / defaults.TOKEN_BYTES, defaults.TOKENS_GUESSED_MAX)
+        if demand.answer_tokens is not None:
+            return max(1, math.ceil(asked + demand.answer_tokens))
+        usual = self._usual.of(key)
+        return math.ceil(max(asked, usual) if usual else asked + defaults.ANSWER_TOKENS_GUESSED)
+
+    async def _drawn(self, principal: Principal, demand: Demand | None) -> tuple[Headers, int]:
+        """Draw as `_draw` does, and wait a moment for what requests under way hold.
+
+        Whoever has read the last byte of an answer may ask again before that request has ended here.
+        """
+        deadline_s = asyncio.get_running_loop().time() + defaults.LIMIT_SETTLE_S
+        while True:
+            try:
+                return self._draw(principal, demand)
+            except ApiError as refusal:
+                if not self._held[principal.key_id]:
+                    raise
+                try:
+                    async with asyncio.timeout_at(deadline_s):
+                        await self._let_go.wait()
+                except TimeoutError:
+                    raise refusal from None
+
+    def _draw(self, principal: Principal, demand: Demand | None) -> tuple[Headers, int]:
         """Draw a request and its tokens from what the key has; return what to tell and how many tokens are held.
 
         They are guessed, and held while it is under way: else all requests of a burst would find them there.
@@ -156,17 +188,18 @@ class Admission:
         if not key or limits == NO_LIMITS:
             return (), 0
         now_s = self._clock.monotonic()
-        if limits.tokens_per_month and request_bytes is not None:
+        if limits.tokens_per_month and demand is not None:
             self._require_month(key, limits.tokens_per_month)
         drawn: list[tuple[str, Bucket, float]] = []
         if limits.requests_per_minute:
             drawn.append(("requests", self._requests.of(key, limits.requests_per_minute, now_s), 1.0))
         expected = 0
-        if request_bytes is not None and (limits.tokens_per_minute or limits.tokens_per_month):
-            asked = min(request_bytes / defaults.TOKEN_BYTES, defaults.TOKENS_GUESSED_MAX)
-            expected = math.ceil(max(1.0, asked, self._usual.of(key)))
+        if demand is not None and limits.counts_tokens:
+            expected = self._expected(key, demand)
         if expected and limits.tokens_per_minute:
-            drawn.append(("tokens", self._tokens.of(key, limits.tokens_per_minute, now_s), expected))
+            # Who asks for more than a minute has gets all of it: as much as there ever is.
+            held = min(expected, limits.tokens_per_minute)
+            drawn.append(("tokens", self._tokens.of(key, limits.tokens_per_minute, now_s), held))
         for what, bucket, amount in drawn:
             missing_s = bucket.missing_s(amount)
             if missing_s > 0:

@@ -15,12 +15,12 @@ from starlette.types import Receive, Scope, Send
 from aicn.api.admission import Admission, Admitted
 from aicn.api.budget import Budget
 from aicn.api.caller import JSON_TYPE, Caller, ClientGone
+from aicn.api.demand import demand_of
 from aicn.api.errors import ApiError, Code, from_exception, stopping
 from aicn.api.principal import principal_of
 from aicn.api.relay import relay
 from aicn.api.streaming import StreamedRequest, StreamSettings
 from aicn.api.surface import Surface
-from aicn.endpoints import Endpoint
 from aicn.errors import AicnError, AttemptsExhausted
 from aicn.ids import InstanceId, PeerId
 from aicn.routing import Answer, Ask, Router
@@ -134,7 +134,11 @@ class InferenceEndpoint(ABC):
             async with (
                 Tripwire(caller.raise_when_gone),
                 self._admission.admit(
-                    principal, ask.project, ask.model, _read_size(ask), caller.at_release
+                    principal,
+                    ask.project,
+                    ask.model,
+                    demand_of(ask) if principal.limits.counts_tokens else None,
+                    caller.at_release,
                 ) as admitted,
             ):
                 if admitted.queued_s:
@@ -204,11 +208,6 @@ def _outcome_of(error: ApiError) -> Outcome:
 def _size(ask: Ask) -> int:
     """Return the size of what is asked, in bytes, as far as it is made of words: a form is mostly files."""
     return len(ask.body) if isinstance(ask.body, bytes) else 0
-
-
-def _read_size(ask: Ask) -> int | None:
-    """Return the size of what the model is to read, None if it reads nothing: tokens are counted without it."""
-    return None if ask.endpoint is Endpoint.COUNT_TOKENS else _size(ask)
 
 
 def _times(queued_s: float, first_token_s: float) -> tuple[tuple[bytes, bytes], ...]:

@@ -10,6 +10,10 @@ LIMIT_CONCURRENT: Final = 1_000
 LIMIT_QUEUE_LENGTH: Final = 100
 """Requests of one key that may wait: enough for a batch job's burst, few enough to be served within the timeout."""
 
+LIMIT_SETTLE_S: Final = 0.25
+"""How long a request waits for tokens that are held for others of its key: one whose answer has just been read ends
+within milliseconds."""
+
 LIMIT_MOST: Final = 100_000
 """Largest number of requests that a limit may name."""
 
@@ -27,6 +31,9 @@ TOKEN_BYTES: Final = 4
 
 TOKENS_GUESSED_MAX: Final = 32_768
 """Of one request, by its bytes: what is longer is mostly images, which have few tokens for their size."""
+
+ANSWER_TOKENS_GUESSED: Final = 256
+"""Of an answer that its caller does not bound, until the answers to a key have told better: some 200 words."""
 
 REQUEST_TOKENS_MAX: Final = 4_194_304
 """Most tokens that one question, or one answer, is believed to have: no model reads or writes that many."""

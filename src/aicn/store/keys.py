@@ -44,6 +44,11 @@ class KeyLimits(NamedTuple):
     tokens_per_month: int = 0
     """In a calendar month, UTC."""
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens are limited."""
+        return bool(self.tokens_per_minute or self.tokens_per_month)
+
 
 class ApiKey(NamedTuple):
     """One key, without its secret."""

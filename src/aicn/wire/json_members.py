@@ -15,6 +15,9 @@ MEMBERS_MAX: Final = 262_144
 """Of an object that is taken apart, and all that it holds: each takes some 200 bytes of memory and 1 µs of the loop.
 Counted by its colons, those in texts included."""
 
+_NUMBER_MAX_DIGITS: Final = 15
+"""Of a number that is taken for a count; more is somebody's joke."""
+
 _ESCAPED: Final = (b"\\u005", b"\\u006", b"\\u007")
 """How a letter of a name begins that is written as an escape, which nobody does but to hide it."""
 
@@ -32,6 +35,12 @@ def members_of(body: bytes) -> dict[str, msgspec.Raw]:
     if body.count(b":") > MEMBERS_MAX:
         raise msgspec.ValidationError(f"the object may have more than {MEMBERS_MAX} members")
     return _object.decode(body)
+
+
+def whole_number(raw: msgspec.Raw | None) -> int | None:
+    """Return a member that is a whole number as somebody counts, None if it is something else or not there."""
+    text = b"" if raw is None else bytes(raw)
+    return int(text) if text.isdigit() and len(text) <= _NUMBER_MAX_DIGITS else None
 
 
 def stands_once(body: bytes, name: str) -> bool:

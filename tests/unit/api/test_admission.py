@@ -8,6 +8,7 @@ import pytest
 
 from aicn import defaults
 from aicn.api.admission import Admission, Release
+from aicn.api.demand import Demand
 from aicn.api.errors import ApiError
 from aicn.api.fair_queue import FairQueue
 from aicn.api.principal import LOCAL, Principal
@@ -27,8 +28,11 @@ class Node:
         self.used = used
         self.admission = Admission(FairQueue(100, 1, 0.01), self.clock, lambda _: self.used)
 
-    async def ask(self, who: Principal, size_bytes: int | None = 40, model: str = "m") -> dict[str, str]:
-        async with self.admission.admit(who, "P", model, size_bytes) as admitted:
+    async def ask(
+        self, who: Principal, size_bytes: int | None = 40, model: str = "m", answer: int | None = 0
+    ) -> dict[str, str]:
+        demand = None if size_bytes is None else Demand(size_bytes, answer)
+        async with self.admission.admit(who, "P", model, demand) as admitted:
             return {name.decode(): value.decode() for name, value in admitted.headers}
 
     async def refused(self, who: Principal, **asked: Any) -> ApiError:
@@ -84,18 +88,18 @@ async def test_tokens_per_minute_are_those_that_the_answers_tell() -> None:
     node, who = Node(), principal(tokens_per_minute=600)
     await node.ask(who)
     node.admission.spent("key_1", who.limits, 1_200)
-    error = await node.refused(who, size_bytes=4)
+    error = await node.refused(who, size_bytes=4, answer=None)
     # 600 are owed, and a request of this key takes 240 by now, a fifth of the last one.
     assert error.retry_after_s == pytest.approx(84.0)
     node.clock.advance(84.0)
-    assert (await node.ask(who, size_bytes=4))["x-ratelimit-remaining-tokens"] == "0"
-    error = await node.refused(who, size_bytes=4 * 500)
+    assert (await node.ask(who, size_bytes=4, answer=None))["x-ratelimit-remaining-tokens"] == "0"
+    error = await node.refused(who, size_bytes=4 * 500, answer=None)
     assert error.retry_after_s == pytest.approx(26.0)
 
 
 async def test_requests_under_way_hold_the_tokens_that_they_will_take() -> None:
     node, who = Node(), principal(tokens_per_minute=100)
-    async with node.admission.admit(who, "P", "m", 4 * 60) as first:
+    async with node.admission.admit(who, "P", "m", Demand(4 * 60, 0)) as first:
         assert dict(first.headers)[b"x-ratelimit-remaining-tokens"] == b"40"
         assert (await node.refused(who, size_bytes=4 * 50)).retry_after_s == pytest.approx(6.0)
         assert (await node.ask(who, size_bytes=4 * 30))["x-ratelimit-remaining-tokens"] == "10"
@@ -117,12 +121,12 @@ async def test_a_request_that_takes_no_tokens_is_let_in_without_any() -> None:
 async def test_tokens_are_held_until_it_is_told_what_was_used() -> None:
     node, who = Node(), principal(tokens_per_minute=100)
     ends: list[Release] = []
-    async with node.admission.admit(who, "P", "m", 4 * 60, ends.append):
+    async with node.admission.admit(who, "P", "m", Demand(4 * 60, 0), ends.append):
         pass
     assert (await node.refused(who, size_bytes=4 * 50)).retry_after_s == pytest.approx(6.0)
     node.admission.spent("key_1", who.limits, 10)
     ends.pop()()
-    assert (await node.ask(who, size_bytes=4))["x-ratelimit-remaining-tokens"] == "88"
+    assert (await node.ask(who, size_bytes=4, answer=None))["x-ratelimit-remaining-tokens"] == "88"
 
 
 async def test_a_burst_takes_little_more_than_the_minute_has() -> None:
@@ -134,9 +138,47 @@ async def test_a_burst_takes_little_more_than_the_minute_has() -> None:
         admitted = 0
         with pytest.raises(ApiError, match="1000 tokens a minute"):
             for _ in range(100):
-                await burst.enter_async_context(node.admission.admit(who, "P", "m", 4))
+                await burst.enter_async_context(node.admission.admit(who, "P", "m", Demand(4)))
                 admitted += 1
         assert 600 <= admitted * 50 <= 800
+
+
+async def test_a_burst_of_a_new_key_holds_what_each_answer_may_have() -> None:
+    node, who = Node(), principal(tokens_per_minute=1_000)
+    async with AsyncExitStack() as burst:
+        for _ in range(9):
+            await burst.enter_async_context(node.admission.admit(who, "P", "m", Demand(40, 100)))
+        assert (await node.refused(who, answer=100)).slug == "rate_limit_exceeded"
+    # Nobody has told how much an answer may have: as much as a usual one.
+    async with AsyncExitStack() as burst:
+        for _ in range(1_000 // (10 + defaults.ANSWER_TOKENS_GUESSED)):
+            await burst.enter_async_context(node.admission.admit(who, "P", "m", Demand(40)))
+        assert (await node.refused(who, answer=None)).slug == "rate_limit_exceeded"
+
+
+async def test_a_burst_of_a_new_key_takes_one_answer_more_than_the_month_has() -> None:
+    node, who = Node(used=900), principal(tokens_per_month=1_000)
+    async with node.admission.admit(who, "P", "m", Demand(40, 500)):
+        assert (await node.refused(who, answer=1)).slug == "too_many_requests"
+    await node.ask(who, answer=1)
+
+
+async def test_an_answer_of_more_than_a_minute_holds_all_of_it_and_no_debt() -> None:
+    node, who = Node(), principal(tokens_per_minute=1_000)
+    async with node.admission.admit(who, "P", "m", Demand(40, 1_000_000)):
+        assert (await node.refused(who, size_bytes=4 * 10)).retry_after_s == pytest.approx(0.6)
+    assert (await node.ask(who, size_bytes=4))["x-ratelimit-remaining-tokens"] == "999"
+
+
+async def test_who_asks_again_while_the_last_request_ends_is_not_refused() -> None:
+    node, who = Node(used=900), principal(tokens_per_minute=1_000, tokens_per_month=1_000)
+    ends: list[Release] = []
+    async with node.admission.admit(who, "P", "m", Demand(40, 1_000), ends.append):
+        pass
+    again = asyncio.create_task(node.ask(who, answer=1_000))
+    await asyncio.sleep(0)  # its first step is to find the tokens held
+    ends.pop()()
+    assert (await again)["x-ratelimit-remaining-tokens"] == "0"
 
 
 async def test_a_request_of_megabytes_does_not_count_as_if_it_were_words() -> None:
@@ -147,7 +189,7 @@ async def test_a_request_of_megabytes_does_not_count_as_if_it_were_words() -> No
 
 async def test_who_gets_no_turn_has_used_no_tokens() -> None:
     node, who = Node(), principal(concurrent=1, tokens_per_minute=100)
-    async with node.admission.admit(who, "P", "m", 4):
+    async with node.admission.admit(who, "P", "m", Demand(4, 0)):
         assert (await node.refused(who, size_bytes=4 * 90)).slug == "too_many_requests"
     assert (await node.ask(who, size_bytes=4))["x-ratelimit-remaining-tokens"] == "99"
 
@@ -189,7 +231,7 @@ async def test_a_burst_takes_little_more_than_the_month_has() -> None:
         admitted = 0
         with pytest.raises(ApiError) as refused:
             for _ in range(100):
-                await burst.enter_async_context(node.admission.admit(who, "P", "m", 4))
+                await burst.enter_async_context(node.admission.admit(who, "P", "m", Demand(4)))
                 admitted += 1
         assert admitted == 2
         # Not the month is over, but they are under way: what they leave can be had then.
@@ -199,7 +241,7 @@ async def test_a_burst_takes_little_more_than_the_month_has() -> None:
 
 async def test_requests_at_once() -> None:
     node, who = Node(), principal(concurrent=1)
-    async with node.admission.admit(who, "P", "m", 0):
+    async with node.admission.admit(who, "P", "m", Demand(0, 0)):
         error = await node.refused(who)
         assert (error.status, error.slug, error.retry_after_s) == (429, "too_many_requests", 1.0)
         await node.ask(LOCAL)
@@ -208,7 +250,7 @@ async def test_requests_at_once() -> None:
 
 async def test_a_full_line_is_refused_at_once() -> None:
     node, who = Node(), principal(concurrent=1)
-    async with node.admission.admit(who, "P", "m", 0):
+    async with node.admission.admit(who, "P", "m", Demand(0, 0)):
         waits = asyncio.create_task(node.ask(who))
         await asyncio.sleep(0)  # its first step is to stand in line
         assert node.admission.queue.waiting == 1

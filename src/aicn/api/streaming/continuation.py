@@ -17,7 +17,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.api.sse import data_of, split_events
-from aicn.wire.json_members import MEMBERS_MAX, NO_JSON, members_of
+from aicn.wire.json_members import MEMBERS_MAX, NO_JSON, members_of, whole_number
 
 HEADER: Final = b"x-aicn-continue"
 """`1` asks for it and `0` refuses it, whatever the configuration says."""
@@ -41,9 +41,6 @@ _NEVER: Final = frozenset(
     }
 )
 """With these the rest would not fit: a grammar begins anew, a client that continues a message itself has its own."""
-
-_COUNT_MAX_DIGITS: Final = 15
-"""Of a number of tokens: larger ones are nobody's count."""
 
 _NOTHING: Final = (b"", b"null")
 
@@ -161,7 +158,7 @@ class Continuation:
             "continue_final_message": True,
         }
         for name in ("max_tokens", "max_completion_tokens"):
-            limit = _count(fields.get(name))
+            limit = whole_number(fields.get(name))
             if limit is not None:
                 # An event carries at least one token.
                 fields[name] = max(1, limit - self._tokens)
@@ -234,7 +231,7 @@ class Continuation:
         """Return the usage of all parts for the one of the last part; what else it tells stays."""
         prompt, completion = self._used
         more = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-        return told | {name: own + more[name] for name in more if (own := _count(told.get(name))) is not None}
+        return told | {name: own + more[name] for name in more if (own := whole_number(told.get(name))) is not None}
 
     def _fit(self, choice: dict[str, Any]) -> bool:
         """Make one choice fit; return whether it says anything."""
@@ -251,12 +248,6 @@ class Continuation:
             if self._repeated.over:
                 self._repeated = None
         return ends or any(delta.values())
-
-
-def _count(raw: msgspec.Raw | None) -> int | None:
-    """Return a member that is a whole number as somebody counts, None if it is something else or not there."""
-    text = b"" if raw is None else bytes(raw)
-    return int(text) if text.isdigit() and len(text) <= _COUNT_MAX_DIGITS else None
 
 
 class _Repetition:
