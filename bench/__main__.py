@@ -133,10 +133,10 @@ async def cancellation(rounds: int) -> list[Row]:
 def choosing(choices: int) -> list[Row]:
     crowd = Crowd()
     rows = []
-    for heartbeats in (False, True):
-        took_us = crowd.choose(choices, heartbeats=heartbeats)
+    for changes in (False, True):
+        took_us = crowd.choose(choices, changes=changes)
         worst = percentile(took_us, 99)
-        what = f"1 of {INSTANCES:,}{', amid heartbeats' if heartbeats else ''}: p99"
+        what = f"1 of {INSTANCES:,}{' that come and go' if changes else ''}: p99"
         rows.append(Row(what, "", f"p50 {percentile(took_us, 50):.0f} µs", f"{worst:.0f} µs", "<= 50 µs", worst <= 50))
     return rows
 

@@ -177,7 +177,12 @@ async def test_a_burst_takes_little_more_than_is_left_of_the_month(gateway: Keye
 async def test_what_answers_may_have_is_held_for_a_new_key(gateway: KeyedGateway, path: str) -> None:
     _, secret = await gateway.add("--name", "Ann", "--tokens-per-minute", "1000")
     gateway.server.plan = Plan(body=SPENT, hang=True)
-    asked: dict[str, Any] = {"path": path, "project": "P", "model": "P/m" if path != V0_PATH else "m", "max_tokens": 400}
+    asked: dict[str, Any] = {
+        "path": path,
+        "project": "P",
+        "model": "P/m" if path != V0_PATH else "m",
+        "max_tokens": 400,
+    }
     under_way = [asyncio.create_task(gateway.ask(secret, **asked)) for _ in range(2)]
     await gateway.server.next_request()
     await gateway.server.next_request()

@@ -84,12 +84,5 @@ that tells of hundreds would be drawn nearly always."""
 POOLS_MAX: Final = 1_024
 """Models whose instances are kept sorted by whether they are connected."""
 
-POOL_SMALL: Final = 1_000
-"""Instances of one model that are sorted anew as soon as one comes or goes: half a millisecond."""
-
-POOL_KEPT_PER_INSTANCE_S: Final = 25e-6
-"""How long more than that stay sorted as they are, for each of them: a quarter of a second for ten thousand, so that at
-most a fiftieth of the time goes into sorting them."""
-
 REFERENCE_STREAMS_MAX: Final = 60
 """Requests under way at a node of the reference: it takes 64 streams of a protocol from a peer and resets the rest."""

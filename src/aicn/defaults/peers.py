@@ -10,6 +10,10 @@ PEER_ELIGIBLE_S: Final = 600.0
 PEER_LISTED_S: Final = 43_200.0
 """Lists of projects, models and peers go back 12 h, as the reference's do."""
 
+CHANGES_KEPT: Final = 512
+"""Changes of a model's instances, or of the connections, that can be caught up with one by one; whoever has missed more
+looks at all anew."""
+
 PEER_FORGOTTEN_S: Final = 86_400.0
 """A peer not heard for 24 h is deleted, as the reference does."""
 

@@ -47,6 +47,7 @@ from aicn.node.readings import read_network, read_node, read_routing
 from aicn.node.records import Records
 from aicn.node.settings import configured_models, host_config, node_flags, route_settings
 from aicn.p2p.host import (
+    EventsLost,
     Host,
     HostConfig,
     HostEnded,
@@ -336,8 +337,12 @@ class Node:
             self._announcer.introduce()
         if isinstance(event, PeerConnected) and self._known_peers is not None:
             self._known_peers.connected(event.connection)
-        if isinstance(event, PeerConnected | PeerDisconnected):
-            self._selector.network_changed(event.connection.peer if isinstance(event, PeerConnected) else None)
+        if isinstance(event, PeerConnected):
+            self._selector.network_changed(event.connection.peer, come=True)
+        if isinstance(event, PeerDisconnected):
+            self._selector.network_changed(event.peer)
+        if isinstance(event, EventsLost):
+            self._selector.network_changed(None)
         if isinstance(event, PeerIdentified):
             self._spoken.learn(event.identity)
         self._links.on_event(event)

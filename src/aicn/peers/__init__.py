@@ -1,6 +1,7 @@
 """The other nodes: what they say of themselves, how long it counts, and what this node says of itself."""
 
 from aicn.peers.admission import Admission
+from aicn.peers.changes import Changes
 from aicn.peers.directory import Directory, Instances
 from aicn.peers.heartbeat import Served, build_heartbeat, describe_models, read_heartbeat
 from aicn.peers.heartbeater import Heartbeater
@@ -10,6 +11,7 @@ from aicn.peers.records import Forgotten, Heartbeat, NodeFlags, Offer, PeerRecor
 
 __all__ = [
     "Admission",
+    "Changes",
     "Directory",
     "Forgotten",
     "Heartbeat",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Final
 
 from aicn import defaults
 from aicn.clock import Clock
 from aicn.ids import ModelName, PeerId, ProjectName
+from aicn.peers.changes import Changes
 from aicn.peers.records import Event, Forgotten, Heartbeat, Offer, PeerRecord, Standing, Swept, standing, step
 
 _TIERS: Final = (Standing.ELIGIBLE, Standing.LISTED, Standing.REMEMBERED)
@@ -226,30 +227,34 @@ class Instances:
     What a heartbeat changes often, the requests in flight, changes nothing but the peer's own entry.
 
     Attributes:
-        membership: changes whenever an instance comes, goes, or does something else.
+        changes: whose instances have come, gone, or do something else.
     """
 
-    __slots__ = ("_all", "_by_peer", "membership")
+    __slots__ = ("_all", "_by_peer", "changes")
 
     def __init__(self) -> None:
         """Begin without any."""
         self._by_peer: dict[PeerId, tuple[Instance, ...]] = {}
         self._all: tuple[Instance, ...] | None = None
-        self.membership = 0
+        self.changes = Changes()
 
     def put(self, peer: PeerId, instances: tuple[Instance, ...]) -> None:
         """Set what `peer` serves."""
         if _members(self._by_peer.get(peer, ())) != _members(instances):
-            self.membership += 1
+            self.changes.add(peer)
         self._by_peer[peer] = instances
         self._all = None
 
     def drop(self, peer: PeerId) -> bool:
         """Drop the instances of `peer`; return whether any are left."""
         del self._by_peer[peer]
-        self.membership += 1
+        self.changes.add(peer)
         self._all = None
         return bool(self._by_peer)
+
+    def peers(self) -> Iterable[PeerId]:
+        """Return everybody who has instances."""
+        return self._by_peer.keys()
 
     def of(self, peer: PeerId) -> tuple[Instance, ...]:
         """Return the instances of `peer`."""

@@ -128,11 +128,11 @@ class Selector:
         self._breakers = Breakers()
         self._unfit = Unfit()
 
-    def network_changed(self, come: PeerId | None = None) -> None:
-        """A connection came or went; `come` is who is connected now and was not: who was out of reach is here again."""
-        self._pools.network_changed()
-        if come is not None:
-            self._breakers.came(come)
+    def network_changed(self, peer: PeerId | None, *, come: bool = False) -> None:
+        """A connection to `peer` came or went, to anybody if None; who comes was out of reach and is here again."""
+        self._pools.network_changed(peer)
+        if come and peer is not None:
+            self._breakers.came(peer)
 
     def choose(
         self, wanted: Wanted, tried: Container[Instance], last: Collection[PeerId] = frozenset()
@@ -153,7 +153,7 @@ class Selector:
             WrongKind: every instance does something else.
         """
         now_s = self._clock.monotonic()
-        pool = self._pools.of(wanted.project, wanted.model, wanted.kind, now_s)
+        pool = self._pools.of(wanted.project, wanted.model, wanted.kind)
         if pool is None:
             return None
         fit = tried
@@ -189,7 +189,7 @@ class Selector:
 
         To be asked when nobody was found: it looks at the first of them, one after the other.
         """
-        pool = self._pools.of(wanted.project, wanted.model, wanted.kind, self._clock.monotonic())
+        pool = self._pools.of(wanted.project, wanted.model, wanted.kind)
         if pool is None or wanted.protocol is None:
             return False
         places = islice(chain(pool.connected, pool.others), defaults.CHOOSE_SCAN)
@@ -303,7 +303,7 @@ class Selector:
     def _may_be_drawn(
         self, place: Place, wanted: Wanted, tried: Container[Instance], now_s: float, *, connected: bool
     ) -> bool:
-        # A large pool may be a moment old.
+        # It may have gone a moment ago, and nobody has told yet.
         if connected and not self._is_connected(place[0]):
             return False
         return self._may_be_asked(_instance(wanted, place), wanted, tried, now_s)

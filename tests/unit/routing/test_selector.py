@@ -60,7 +60,11 @@ class Network:
             self.connected[name] = Connection(
                 name, Multiaddr("/ip4/127.0.0.1"), Direction.INBOUND, relayed=relayed, rtt_us=1_000, conn_id=peer
             )
-        self.selector.network_changed()
+        self.selector.network_changed(name)
+
+    def part(self, peer: str) -> None:
+        self.connected.pop(PeerId(peer), None)
+        self.selector.network_changed(PeerId(peer))
 
     def choose(self, tried: Any = (), wanted: Wanted = WANTED) -> Chosen | None:
         return self.selector.choose(wanted, tried)
@@ -121,8 +125,7 @@ def test_who_is_connected_comes_first() -> None:
     network.add("far", connected=False)
     network.add("here", in_flight=50)
     assert set(network.chosen()) == {"here"}
-    del network.connected[PeerId("here")]
-    network.selector.network_changed()
+    network.part("here")
     assert set(network.chosen()) == {"far"}, "the less busy of two that must be dialled"
 
 
@@ -183,7 +186,7 @@ def test_who_is_out_of_reach_is_not_dialled_again_before_a_pause_and_gets_work_w
     assert network.chosen(10) == {"gone": 1}, "one request tries it"
     network.report("gone", FAILED)
     network.add("gone")
-    network.selector.network_changed(PeerId("gone"))
+    network.selector.network_changed(PeerId("gone"), come=True)
     assert network.chosen(10) == {"gone": 10}
 
 
@@ -389,8 +392,7 @@ def test_whatever_happens_whoever_is_chosen_serves_it_and_was_not_tried(events: 
             case "forget":
                 network.directory.forget(PeerId(peer))
             case "part":
-                network.connected.pop(PeerId(peer), None)
-                network.selector.network_changed()
+                network.part(peer)
             case "wait":
                 network.clock.advance(61.0)
             case "choose":
@@ -406,15 +408,16 @@ def test_whatever_happens_whoever_is_chosen_serves_it_and_was_not_tried(events: 
                 network.report(peer, {"good": GOOD, "failed": FAILED, "busy": BUSY}[event])
 
 
-def test_who_has_gone_from_among_many_is_not_asked_from_then_on() -> None:
-    network = Network(*(f"{number}" for number in range(defaults.POOL_SMALL + 1)))
+def test_of_thousands_that_have_gone_or_of_whom_nobody_has_told_none_is_asked() -> None:
+    network = Network(*(f"{number}" for number in range(3_000)))
     assert network.choose() is not None
     stays = PeerId("7")
+    told = [each for each in network.connected if each != stays][:2_900]
+    for peer in told:
+        network.part(peer)
     for peer in [each for each in network.connected if each != stays]:
         del network.connected[peer]
-    network.selector.network_changed()
-    # Not sorted anew yet: chance finds the one that is left, or nobody; never one that has gone.
-    assert set(network.chosen(4_000)) <= {stays}
+    assert set(network.chosen(4_000)) == {stays}
 
 
 def test_who_says_that_it_is_nothing_for_it_is_asked_last_for_a_while() -> None:
@@ -424,9 +427,8 @@ def test_who_says_that_it_is_nothing_for_it_is_asked_last_for_a_while() -> None:
     network.report("old", Sample(SampleOutcome.UNFIT, endpoint=Endpoint.EMBEDDINGS))
     assert set(network.chosen(wanted=embeddings)) == {"new"}
     assert set(network.chosen(wanted=chat)) == {"old", "new"}, "for anything else it is as good as before"
-    del network.connected[PeerId("new")]
     network.directory.forget(PeerId("new"))
-    network.selector.network_changed()
+    network.part("new")
     assert set(network.chosen(wanted=embeddings)) == {"old"}, "there is nobody else"
     network.add("new")
     network.clock.advance(defaults.UNFIT_REST_S)
@@ -437,8 +439,7 @@ def test_nobody_is_unfit_for_ever() -> None:
     network = Network("a")
     wanted = WANTED._replace(endpoint=Endpoint.CHAT, session="s")
     network.report("a", Sample(SampleOutcome.UNFIT, endpoint=Endpoint.CHAT))
-    network.connected.clear()
-    network.selector.network_changed()
+    network.part("a")
     assert set(network.chosen(wanted=wanted)) == {"a"}, "who must be dialled is asked too, if nobody else is there"
 
 
