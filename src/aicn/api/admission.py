@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from aicn.api.principal import NO_LIMITS, Principal
 from aicn.api.rates import Averages, Bucket, Buckets
 from aicn.clock import Clock, SystemClock
 from aicn.store.keys import KeyLimits
+from aicn.tally import Tally
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -63,9 +63,9 @@ class Admission:
         self._requests = Buckets()
         self._tokens = Buckets()
         self._usual = Averages()
-        self._arriving: Counter[str] = Counter()
+        self._arriving: Tally[str] = Tally()
         """Requests whose bodies are being read, by line of the queue."""
-        self._held: Counter[str] = Counter()
+        self._held: Tally[str] = Tally()
         """Tokens that the requests under way are expected to take, by key."""
         self._let_go = asyncio.Event()
         """Set when some are held no longer; then there is a new one."""
@@ -83,9 +83,7 @@ class Admission:
         try:
             yield
         finally:
-            self._arriving[principal.queue] -= 1
-            if not self._arriving[principal.queue]:
-                del self._arriving[principal.queue]
+            self._arriving.take(principal.queue)
 
     @asynccontextmanager
     async def admit(
@@ -146,9 +144,7 @@ class Admission:
         if limits.tokens_per_minute:
             bucket = self._tokens.of(key, limits.tokens_per_minute, self._clock.monotonic())
             bucket.level += min(expected, limits.tokens_per_minute)
-        self._held[key] -= expected
-        if not self._held[key]:
-            del self._held[key]
+        self._held.take(key, expected)
         self._let_go.set()
         self._let_go = asyncio.Event()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from aicn.tally import Tally
 
 
 class QueueFull(Exception):
@@ -32,7 +34,7 @@ class FairQueue:
         self._max_active = max_active
         self._max_waiting = max_waiting
         self._timeout_s = timeout_s
-        self._active: Counter[str] = Counter()
+        self._active: Tally[str] = Tally()
         self._total = 0
         self._lines: OrderedDict[str, deque[Waiter]] = OrderedDict()
 
@@ -80,9 +82,7 @@ class FairQueue:
 
     def _give_back(self, caller: str) -> None:
         self._total -= 1
-        self._active[caller] -= 1
-        if not self._active[caller]:
-            del self._active[caller]
+        self._active.take(caller)
         self._hand_out()
 
     def _hand_out(self) -> None:

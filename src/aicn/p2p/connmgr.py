@@ -8,7 +8,6 @@ a relay this host is called through).
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from aicn.p2p.host import (
     Stream,
     StreamHandler,
 )
+from aicn.tally import Tally
 
 _log = getLogger("aicn.p2p")
 
@@ -100,7 +100,7 @@ class ConnectionManager:
         self._clock = clock
         self._since_s: dict[PeerId, float] = {}
         self._used_s: dict[PeerId, float] = {}
-        self._in_use: Counter[PeerId] = Counter()
+        self._in_use: Tally[PeerId] = Tally()
         self._grown = asyncio.Event()
 
     def on_event(self, event: HostEvent) -> None:
@@ -134,10 +134,7 @@ class ConnectionManager:
         self._in_use[peer] += 1
 
     def _end(self, peer: PeerId) -> None:
-        self._in_use[peer] -= 1
-        if not self._in_use[peer]:
-            # Entries exist only while streams do: the table is bounded by what is under way.
-            del self._in_use[peer]
+        self._in_use.take(peer)
         if peer in self._since_s:
             self._used_s[peer] = self._clock.monotonic()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Final
@@ -13,6 +13,7 @@ from aicn.clock import Clock
 from aicn.ids import ModelName, PeerId, ProjectName
 from aicn.peers.changes import Changes
 from aicn.peers.records import Event, Forgotten, Heartbeat, Offer, PeerRecord, Standing, Swept, standing, step
+from aicn.tally import Tally
 
 _TIERS: Final = (Standing.ELIGIBLE, Standing.LISTED, Standing.REMEMBERED)
 """From the youngest records to the oldest."""
@@ -55,7 +56,7 @@ class Directory:
         self._tiers: dict[Standing, OrderedDict[PeerId, PeerRecord]] = {tier: OrderedDict() for tier in _TIERS}
         self._offer_count = 0
         self._serving: dict[tuple[ProjectName, ModelName], Instances] = {}
-        self._names: dict[ProjectName, Counter[ModelName]] = {}
+        self._names: dict[ProjectName, Tally[ModelName]] = {}
         """For each model in the lists, how many records name it."""
         self._projects: dict[ModelName, set[ProjectName]] = {}
         """The other way round."""
@@ -189,7 +190,7 @@ class Directory:
         self._offer_count += len(record.offers)
         for name, offers in _by_model(record).items():
             if tier in _LISTED:
-                self._names.setdefault(name[0], Counter())[name[1]] += 1
+                self._names.setdefault(name[0], Tally())[name[1]] += 1
                 self._projects.setdefault(name[1], set()).add(name[0])
                 self._left.pop(name, None)
             if tier is Standing.ELIGIBLE:
@@ -200,9 +201,8 @@ class Directory:
         for project, model in _by_model(record):
             if tier in _LISTED:
                 models = self._names[project]
-                models[model] -= 1
-                if not models[model]:
-                    del models[model]
+                models.take(model)
+                if model not in models:
                     self._note_left(project, model)
                     owners = self._projects[model]
                     owners.remove(project)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
+from aicn.tally import Tally
 
 Instance = tuple[PeerId, ProjectName, ModelName, InstanceId]
 """One model on one node, told apart by its cid."""
@@ -21,12 +21,12 @@ class Reservations:
     def __init__(self, using: Callable[[PeerId], AbstractContextManager[None]] = lambda _: nullcontext()) -> None:
         """Start with nothing under way; the connection to a peer is kept by `using` as long as a request is."""
         self._using = using
-        self._counts: dict[Instance, int] = {}
-        self._peers: Counter[PeerId] = Counter()
+        self._counts: Tally[Instance] = Tally()
+        self._peers: Tally[PeerId] = Tally()
 
     def count(self, instance: Instance) -> int:
         """Return the requests under way at `instance`."""
-        return self._counts.get(instance, 0)
+        return self._counts[instance]
 
     def at_peer(self, peer: PeerId) -> int:
         """Return the requests under way at all instances of `peer`."""
@@ -35,18 +35,11 @@ class Reservations:
     @contextmanager
     def reserve(self, instance: Instance) -> Iterator[None]:
         """Count one more request at `instance` for the length of the block."""
-        self._counts[instance] = self._counts.get(instance, 0) + 1
+        self._counts[instance] += 1
         self._peers[instance[0]] += 1
         try:
             with self._using(instance[0]):
                 yield
         finally:
-            # Entries exist only while requests do: the tables are bounded by what is in flight.
-            left = self._counts[instance] - 1
-            if left:
-                self._counts[instance] = left
-            else:
-                del self._counts[instance]
-            self._peers[instance[0]] -= 1
-            if not self._peers[instance[0]]:
-                del self._peers[instance[0]]
+            self._counts.take(instance)
+            self._peers.take(instance[0])

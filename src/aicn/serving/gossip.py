@@ -29,6 +29,7 @@ from aicn.ids import PeerId
 from aicn.serving.facts import NodeFacts
 from aicn.serving.gossip_models import GossipModels
 from aicn.serving.question_gate import QuestionGate
+from aicn.tally import Tally
 from aicn.wire.codes import Code
 from aicn.wire.envelope import Request, build_error, build_reply, open_request
 from aicn.wire.messages import (
@@ -101,7 +102,7 @@ class GossipServer:
         self._models = models
         self._gate = QuestionGate(clock) if gate is None else gate
         self._tasks: set[asyncio.Task[None]] = set()
-        self._under_way: Counter[PeerId] = Counter()
+        self._under_way: Tally[PeerId] = Tally()
         self._draining = False
         self.outcomes: Counter[QuestionOutcome] = Counter()
 
@@ -169,9 +170,7 @@ class GossipServer:
             payload = await self._reply(message, request)
             await self._send(payload)
         finally:
-            self._under_way[request.sender] -= 1
-            if not self._under_way[request.sender]:  # senders come from outside; those not waiting take no room
-                del self._under_way[request.sender]
+            self._under_way.take(request.sender)
 
     async def _reply(self, message: Message, request: Request) -> bytes:
         limit_s = _limit_s(request.body)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,6 +40,7 @@ from aicn.registry import Model, ModelRegistry
 from aicn.serving.drawers import Draw, drawer_of
 from aicn.serving.held_reply import HeldReply
 from aicn.serving.renaming import Body, Renamer
+from aicn.tally import Tally
 from aicn.telemetry import NoObserver, Observer, Occasion, Outcome, Side, Use, outcome_of
 from aicn.tripwire import Tripwire
 from aicn.wire.http_frames import (
@@ -103,7 +103,7 @@ class ChatProxyServer:
         self._accepting = accepting
         self._renamer = Renamer()
         self._under_way = 0
-        self._of_peer: Counter[PeerId] = Counter()
+        self._of_peer: Tally[PeerId] = Tally()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -116,9 +116,7 @@ class ChatProxyServer:
         try:
             await self._answer(exchange, stream)
         finally:
-            self._of_peer[stream.peer] -= 1
-            if not self._of_peer[stream.peer]:
-                del self._of_peer[stream.peer]
+            self._of_peer.take(stream.peer)
             self._under_way -= 1
             if not self._under_way:
                 self._idle.set()
