@@ -54,7 +54,7 @@ None knows an exit code: `aicn.cli.exits` is that table.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class AicnError(Exception):
@@ -374,3 +374,13 @@ class DemoFailed(AicnError):
     """A part of the demonstration is missing, did not come up, stopped or gave no answer."""
 
     slug = "demo"
+
+
+_KINDS: Final = {
+    kind.slug: kind for kind in list(globals().values()) if isinstance(kind, type) and issubclass(kind, AicnError)
+}
+
+
+def kind_of(slug: str) -> type[AicnError] | None:
+    """Return the error that `slug` names, None if none is called so."""
+    return _KINDS.get(slug)

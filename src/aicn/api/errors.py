@@ -135,10 +135,6 @@ _OF_THE_WAY = (
 )
 """Failures on the way of a request."""
 
-_KIND_OF_SLUG: dict[str, type[errors.AicnError]] = {
-    kind.slug: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AicnError)
-}
-
 
 def from_exception(error: errors.AicnError) -> ApiError:
     """Return the answer for `error`."""
@@ -165,7 +161,7 @@ def from_node(slug: str) -> ApiError:
         return ApiError(Code.MODEL, MODEL_NOT_FOUND_MESSAGE, 500, slug=slug)
     if slug == errors.WrongKind.slug:
         return ApiError(Code.MODEL, WRONG_KIND_MESSAGE, 500, slug=slug)
-    kind = _KIND_OF_SLUG.get(slug, errors.AicnError)
+    kind = errors.kind_of(slug) or errors.AicnError
     code = next(code for row, code, _ in _TABLE if issubclass(kind, row))
     # What is that node's own affair, or a word that nobody knows, is to its clients a node that cannot be used.
     named = slug if issubclass(kind, _OF_THE_WAY) else errors.NodeUnavailable.slug

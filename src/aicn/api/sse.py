@@ -1,7 +1,6 @@
 """Server-sent events on their way through: bytes unchanged, whole events only, and an honest end.
 
-Source of the format: WHATWG HTML, section 9.2 (event streams): lines end in LF, CRLF or CR; an empty line ends
-an event; a byte order mark may stand before the first.
+`aicn.wire.event_stream` takes them apart.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.endpoints import Endpoint
+from aicn.wire.event_stream import BYTE_ORDER_MARK, data_of, name_of, split_events
 from aicn.wire.json_members import NO_JSON
 
 _DONE: Final = re.compile(
@@ -34,14 +34,6 @@ _END_MARK: Final = re.compile(rb'"(?:response\.(?:completed|failed|incomplete)|m
 
 _ENDS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 _LONGEST_END_BYTES: Final = 3
-
-_EVENT_END: Final = re.compile(rb"(?>\r\n|[\r\n])(?>\r\n|[\r\n])")
-"""The end of a line and an empty line; the groups are atomic so that CRLF is never taken for two ends."""
-
-_DATA: Final = re.compile(rb"(?:\A|(?<=[\r\n]))data(?::[ ]?([^\r\n]*)|(?=[\r\n]|\Z))")
-_EVENT_NAME: Final = re.compile(rb"(?:\A|[\r\n])event:[ ]?([^\r\n]*)")
-
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 DONE_EVENT: Final = b"data: [DONE]\n\n"
 """How a stream of OpenAI's chat ends."""
@@ -128,7 +120,7 @@ class EventStream:
         if not data:
             return
         tail = (self._tail or b"\n") + data[-_DONE_WINDOW_BYTES:]
-        if not self._tail and data.startswith(_BYTE_ORDER_MARK):
+        if not self._tail and data.startswith(BYTE_ORDER_MARK):
             tail = data[-_DONE_WINDOW_BYTES:]
         self._tail = tail[-_DONE_WINDOW_BYTES:]
         if self._ending is Ending.DONE:
@@ -150,24 +142,6 @@ def _end_of_last_event(data: bytes) -> int:
     if data.endswith(b"\n\n"):
         return len(data)
     return max((found + len(end) for end in _ENDS if (found := data.rfind(end)) >= 0), default=0)
-
-
-def split_events(data: bytes) -> list[bytes]:
-    """Return whole events one by one, each with the empty line that ends it; joined they are `data`."""
-    events = []
-    start = 0
-    for found in _EVENT_END.finditer(data):
-        events.append(data[start : found.end()])
-        start = found.end()
-    if start < len(data):
-        events.append(data[start:])
-    return events
-
-
-def data_of(event: bytes) -> bytes:
-    """Return the data of one event, its lines joined; empty for a comment."""
-    lines = _DATA.findall(event.removeprefix(_BYTE_ORDER_MARK))
-    return lines[0] if len(lines) == 1 else b"\n".join(lines)
 
 
 class _Failure(msgspec.Struct):
@@ -195,8 +169,7 @@ def tells_error(event: bytes) -> bool:
     """Whether one event tells of a failure of the model server, in the words of OpenAI, Anthropic or the reference."""
     if not may_tell_error(event):
         return False
-    name = _EVENT_NAME.search(event.removeprefix(_BYTE_ORDER_MARK))
-    if name is not None and name[1] in _FAILED_NAMES:
+    if name_of(event) in _FAILED_NAMES:
         return True
     said = _failure_of(event)
     return bytes(said.error) not in _NO_ERROR or bytes(said.type).strip(b'"') in _FAILED_NAMES
@@ -214,9 +187,7 @@ __all__ = [
     "DONE_EVENT",
     "Ending",
     "EventStream",
-    "data_of",
     "ending_of",
     "may_tell_error",
-    "split_events",
     "tells_error",
 ]

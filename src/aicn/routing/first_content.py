@@ -3,13 +3,11 @@
 Events that only say that work has begun are no content: the role of a chat's message, `response.created`,
 `message_start`, comments, pings. Neither is an event that tells of a failure.
 
-Sources: OpenAI's API reference (chat and completion chunks, events of responses), Anthropic's (events of messages);
-WHATWG HTML, section 9.2, for the format of events.
+Sources: OpenAI's API reference (chat and completion chunks, events of responses), Anthropic's (events of messages).
 """
 
 from __future__ import annotations
 
-import re
 from enum import Enum, auto
 from typing import Any, Final
 
@@ -18,11 +16,10 @@ import msgspec
 from aicn import defaults
 from aicn.endpoints import Endpoint
 from aicn.routing.told_failure import is_failure_code
+from aicn.wire.event_stream import EVENT_END, data_of, name_of
+from aicn.wire.json_members import NO_JSON
 
-_EVENT_END: Final = re.compile(rb"(?>\r\n|[\r\n])(?>\r\n|[\r\n])")
 _LONGEST_END_BYTES: Final = 4
-_LINE_END: Final = re.compile(rb"\r\n|[\r\n]")
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 _BEGUN: Final = frozenset(
     {
@@ -84,7 +81,7 @@ class FirstContent:
         searched = max(0, len(held) - _LONGEST_END_BYTES)
         held += data
         start = 0
-        while (end := _EVENT_END.search(held, max(start, searched))) is not None:
+        while (end := EVENT_END.search(held, max(start, searched))) is not None:
             found = self._judge(bytes(held[start : end.start()]))
             if found is not Found.NOTHING:
                 return found
@@ -97,32 +94,19 @@ class FirstContent:
         return self._judge(bytes(self._held))
 
     def _judge(self, event: bytes) -> Found:
-        name, data = _fields(event)
+        data = data_of(event)
         if not data:
             return Found.NOTHING
-        found = _judged(self._endpoint, name, data)
+        found = _judged(self._endpoint, name_of(event), data)
         if found is Found.FAILURE:
             self.failure = data
         return found
 
 
-def _fields(event: bytes) -> tuple[bytes, bytes]:
-    """Return the name and the data of one event, both empty for a comment."""
-    name = b""
-    data = []
-    for line in _LINE_END.split(event.removeprefix(_BYTE_ORDER_MARK)):
-        field, _, value = line.partition(b":")
-        if field == b"data":
-            data.append(value.removeprefix(b" "))
-        elif field == b"event":
-            name = value.removeprefix(b" ")
-    return name, b"\n".join(data)
-
-
 def _judged(endpoint: Endpoint, name: bytes, data: bytes) -> Found:
     try:
         said = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         # [DONE], or what only the client can make something of.
         return Found.FAILURE if name == b"error" else Found.CONTENT
     if not isinstance(said, dict):

@@ -29,10 +29,6 @@ the client wrote may be repeated further on."""
 _NEVER_REPEATED: Final = frozenset({errors.MalformedFrame.slug})
 """A node that cannot read the request says so; the others could not either."""
 
-_KIND_OF_SLUG: Final = {
-    kind.slug: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AicnError)
-}
-
 
 def worth_another(answer: Answer) -> bool:
     """Whether another peer may do better: overload, a broken server or a stale registration, no user's error.
@@ -90,7 +86,7 @@ def told_by_node(peer: PeerId, slug: str) -> AicnError:
 
     A registration that is stale is the node's fault, not that of whoever asks for the model.
     """
-    kind = _KIND_OF_SLUG.get(slug, errors.NodeUnavailable)
+    kind = errors.kind_of(slug) or errors.NodeUnavailable
     if issubclass(kind, errors.RegistryError) and kind not in SAID_OF_THE_MODEL:
         kind = errors.NodeUnavailable
     return kind(f"node {peer} answered {slug}")

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from aicn.wire.json_members import NO_JSON
+
 _UNKNOWN: Final = 502
 
 _STATUSES: Final = {
@@ -53,7 +55,7 @@ def told_status(body: bytes) -> int | None:
         return None
     try:
         said = _whole.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         return None
     return as_answer(body)[0] if said.error or is_failure_code(said.code) else None
 
@@ -67,7 +69,7 @@ def as_answer(data: bytes) -> tuple[int, bytes]:
     """Return status and JSON body of the answer that an event with `data` stands for."""
     try:
         said = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         said = data.decode(errors="replace")
     if not isinstance(said, dict | str):
         said = data.decode(errors="replace")

@@ -10,6 +10,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.errors import MalformedFrame
+from aicn.wire.json_members import NO_JSON
 
 
 class ImageWish(NamedTuple):
@@ -31,7 +32,7 @@ def read_wish(body: bytes) -> ImageWish:
     """
     try:
         asked = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         asked = None
     if not isinstance(asked, dict) or not isinstance(asked.get("prompt"), str):
         raise MalformedFrame("the body is no JSON object with a `prompt`")

@@ -22,6 +22,7 @@ from aicn.errors import BackendBroken, BackendError, BackendUnreachable, Malform
 from aicn.serving.held_reply import HeldReply, Hold, read_whole, refusal
 from aicn.serving.image_wish import answer_with, read_wish
 from aicn.serving.ui_routes import UiRoutes, member
+from aicn.wire.json_members import NO_JSON
 
 _log = logging.getLogger("aicn.serving")
 
@@ -114,7 +115,7 @@ async def answer(reply: BackendReply, hold: Hold) -> HeldReply:
     if reply.status < _FAILED_FROM:
         try:
             body = answer_with(map(_picture, msgspec.json.decode(body)["images"]))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        except (*NO_JSON, TypeError, KeyError, AttributeError) as error:
             raise BackendBroken("the model server answered without images") from error
     return HeldReply(reply.status, reply.reason, reply.headers, body)
 

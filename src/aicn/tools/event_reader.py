@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from aicn import defaults
+from aicn.wire.json_members import NO_JSON
 
 _DONE = b"[DONE]"
 
@@ -65,7 +66,7 @@ class EventReader:
             return
         try:
             event = _event.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NO_JSON:
             self.content_events += 1
             return
         if event.error is not None:

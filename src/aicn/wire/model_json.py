@@ -12,6 +12,7 @@ import msgspec
 
 from aicn.errors import MalformedMessage
 from aicn.wire.codes import Code
+from aicn.wire.json_members import NO_JSON
 from aicn.wire.messages import (
     ChatChoice,
     ChatCompletionRequest,
@@ -77,7 +78,7 @@ def image_request_to_json(asked: ImageGenerationRequest) -> bytes:
 def _checked_json(number: int, content: bytes) -> msgspec.Raw:
     try:
         msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         raise MalformedMessage(f"the content of message {number} is not JSON") from None
     return msgspec.Raw(content)
 
@@ -190,7 +191,7 @@ def failure_in(status: int, body: bytes) -> tuple[int, str] | None:
     """
     try:
         fields = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         fields = {}
     code = fields.get("code")
     code = code if isinstance(code, int) and not isinstance(code, bool) else 0
@@ -206,7 +207,7 @@ def failure_in(status: int, body: bytes) -> tuple[int, str] | None:
 def _decoded(body: bytes, kind: type[T], what: str) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NO_JSON as error:
         raise MalformedMessage(f"the answer of the model server is no {what}: {error}") from None
 
 
@@ -293,7 +294,7 @@ def _carried(body: bytes, kind: type[T]) -> T:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         told = {name: value for name, value in fields.items() if bytes(value).strip() != b"null"}
         return msgspec.json.decode(msgspec.json.encode(told), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NO_JSON as error:
         raise MalformedMessage(str(error)) from None
 
 

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aicn import defaults
-from aicn.api.sse import EventStream, data_of, ending_of, may_tell_error, split_events, tells_error
+from aicn.api.sse import EventStream, ending_of, may_tell_error, tells_error
 from aicn.endpoints import Endpoint
+from aicn.wire.event_stream import data_of, split_events
 
 DONE = b"data: [DONE]\n\n"
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from aicn import defaults
-from aicn.api.sse import data_of, split_events
+from aicn.wire.event_stream import data_of, split_events
 from aicn.wire.json_members import MEMBERS_MAX, NO_JSON, members_of, whole_number
 
 HEADER: Final = b"x-aicn-continue"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from aicn.api.caller import Caller
 from aicn.api.errors import ApiError, Code, from_exception, stopping
-from aicn.api.sse import Ending, EventStream, data_of, may_tell_error, split_events, tells_error
+from aicn.api.sse import Ending, EventStream, may_tell_error, tells_error
 from aicn.api.streaming.continuation import Continuation
 from aicn.api.streaming.keepalive import KeepAlive
 from aicn.api.streaming.usage import UsageFilter
@@ -18,6 +18,7 @@ from aicn.errors import AicnError, NetworkError, WireError
 from aicn.ids import PeerId
 from aicn.routing import Answer
 from aicn.telemetry import Outcome, Use
+from aicn.wire.event_stream import data_of, split_events
 
 _log = logging.getLogger("aicn.api")
 

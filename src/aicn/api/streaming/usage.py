@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from aicn.api.sse import data_of, split_events
+from aicn.wire.event_stream import data_of, split_events
 from aicn.wire.json_members import NO_JSON, members_of, with_member
 
 _MEMBER: Final = b'"stream_options":{"include_usage":true}'

@@ -85,19 +85,15 @@ _OF_STATUS: Final = {
 }
 _OTHER: Final = _Row(500, _SERVER, "internal_error")
 
-_CLASS_OF_SLUG: Final = {
-    kind.slug: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AicnError)
-}
-
 
 def row_of(error: ApiError) -> tuple[int, str, str]:
     """Return HTTP status, type and code of `error`."""
     row = _OF_SLUG.get(error.slug)
-    if row is None and (kind := _CLASS_OF_SLUG.get(error.slug)) is not None:
+    if row is None and (kind := errors.kind_of(error.slug)) is not None:
         row = next((row for parent, row in _OF_CLASS if issubclass(kind, parent)), None)
     if row is None:
         row = _OF_STATUS.get(error.status) or (_OTHER if error.status >= _SERVER_ERRORS else _OF_STATUS[400])
-        if error.slug and error.slug not in _CLASS_OF_SLUG:
+        if error.slug and errors.kind_of(error.slug) is None:
             # A word of the gateway itself, more exact than the status.
             return row.status, _TYPES.get(error.slug, row.type), error.slug
     return row
