@@ -17,6 +17,12 @@ use crate::{error::Error, event::PeerAddrs, stream::Stream};
 /// The slot for a reply.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
+/// Answer a caller that may have gone.
+pub(crate) fn answer<T>(reply: Reply<T>, result: Result<T, Error>) {
+    // A caller that no longer waits has dropped its end; there is nobody to tell.
+    let _ = reply.send(result);
+}
+
 /// Counts one unanswered request for an outbound stream; dropping it counts it out.
 #[derive(Debug)]
 pub(crate) struct Pending(Arc<AtomicUsize>);

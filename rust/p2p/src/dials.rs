@@ -14,9 +14,8 @@ use libp2p::{
 
 use crate::{
     address_book::dialable,
-    command::{OpenRequest, Reply},
+    command::{OpenRequest, Reply, answer},
     error::Error,
-    handle::answer,
 };
 
 #[derive(Debug, Default)]

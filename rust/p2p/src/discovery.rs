@@ -20,11 +20,10 @@ use tokio::time::Instant;
 
 use crate::{
     address_book::AddressBook,
-    command::Reply,
+    command::{Reply, answer},
     config::{Config, RoutingMode},
     error::Error,
     event::PeerAddrs,
-    handle::answer,
     provider_store::{PROVIDERS_PER_ANSWER, ProviderStore},
 };
 

@@ -24,13 +24,12 @@ use tokio::{
 
 use crate::{
     behaviour::{self, Behaviour, BehaviourEvent},
-    command::{Command, OpenRequest, Reply},
+    command::{Command, OpenRequest, Reply, answer},
     config::{Config, RoutingMode},
     dials::Dials,
     discovery::Discovery,
     error::Error,
     event::{Event, EventSender},
-    handle::answer,
     listeners::Listeners,
     port_mapping::PortMapping,
     pubsub,

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    command::{Command, OpenRequest, Pending, Reply},
+    command::{Command, OpenRequest, Pending},
     error::Error,
     event::{Connection, PeerAddrs, PeerIdentity},
     listeners::is_circuit,
@@ -351,10 +351,4 @@ impl Handle {
 
 fn panicked() -> Error {
     Error::Panicked("the network core panicked and is closed: report this bug and start a new host".into())
-}
-
-/// Answer a caller that may have gone.
-pub(crate) fn answer<T>(reply: Reply<T>, result: Result<T, Error>) {
-    // A caller that no longer waits has dropped its end; there is nobody to tell.
-    let _ = reply.send(result);
 }

@@ -5,7 +5,10 @@ use std::{collections::HashMap, time::Duration};
 use libp2p::{Multiaddr, core::transport::ListenerId, multiaddr::Protocol};
 use tokio::time::Instant;
 
-use crate::{command::Reply, error::Error, handle::answer};
+use crate::{
+    command::{Reply, answer},
+    error::Error,
+};
 
 /// Addresses that a host listens on, those asked for included.
 pub(crate) const MAX_LISTENERS: usize = 64;

@@ -20,9 +20,8 @@ use libp2p::{
 use tokio::sync::mpsc;
 
 use crate::{
-    command::OpenRequest,
+    command::{OpenRequest, answer},
     error::Error,
-    handle::answer,
     seldom::Seldom,
     stream::{LiveStream, LiveStreams, Stream},
     stream_task,

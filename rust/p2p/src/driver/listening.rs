@@ -16,11 +16,10 @@ use super::Driver;
 use crate::{
     address_book::{dialable, is_loopback},
     behaviour,
-    command::Reply,
+    command::{Reply, answer},
     config::RoutingMode,
     error::Error,
     event::Event,
-    handle::answer,
     listeners::{Listening, is_circuit},
 };
 

@@ -5,9 +5,9 @@ use libp2p::{Multiaddr, PeerId, core::ConnectedPoint, identify, ping, swarm::Con
 use super::Driver;
 use crate::{
     address_book::{dialable, is_loopback},
+    command::answer,
     config::RoutingMode,
     event::{Connection, Direction, Event, PeerIdentity},
-    handle::answer,
     streams::dialled,
 };
 
