@@ -9,7 +9,8 @@ from urllib.parse import unquote
 
 from aicn import defaults
 from aicn.api.caller import Caller
-from aicn.api.principal import principal_of
+from aicn.api.errors import ApiError
+from aicn.api.principal import Principal, principal_of
 from aicn.api.v1.names import Names
 from aicn.ids import ModelName, ProjectName
 from aicn.peers import Directory
@@ -34,7 +35,7 @@ class ModelRoutes:
         may = principal_of(caller.scope)
         caller.name_request()
         listed = [
-            self._described(project, model)
+            self._described(project, model, self._shortest(project, model, may))
             for project in self._directory.projects(defaults.LIST_MAX_NUMBER)
             for model in self._directory.models(project, defaults.LIST_MAX_NUMBER)
             if may.allows(project, model) and self._directory.serving(project, model)
@@ -61,11 +62,18 @@ class ModelRoutes:
         may.require(project, model)
         return self._described(project, model, name)
 
-    def _described(self, project: ProjectName, model: ModelName, name: str = "") -> dict[str, Any]:
+    def _shortest(self, project: ProjectName, model: ModelName, caller: Principal) -> str:
+        """Return the name by which `caller` asks for a model: its own, unless that may mean another one as well."""
+        try:
+            found = self.names.find(model, may=caller.allows)
+        except ApiError:
+            found = None
+        return model if found == (project, model) else f"{project}/{model}"
+
+    def _described(self, project: ProjectName, model: ModelName, name: str) -> dict[str, Any]:
         at = datetime.fromtimestamp(self._began_unix_s, UTC).isoformat().replace("+00:00", "Z")
-        alone = len(self._directory.projects_with(model)) == 1
         return {
-            "id": name or (model if alone else f"{project}/{model}"),
+            "id": name,
             "object": "model",
             "created": self._began_unix_s,
             "owned_by": project,
