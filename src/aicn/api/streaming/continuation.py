@@ -42,6 +42,7 @@ _NEVER: Final = frozenset(
 )
 """With these the rest would not fit: a grammar begins anew, a client that continues a message itself has its own."""
 
+_DONE: Final = b"[DONE]"
 _NOTHING: Final = (b"", b"null")
 
 
@@ -169,10 +170,13 @@ class Continuation:
         self._used = (prompt_tokens, completion_tokens)
 
     def _take(self, event: bytes) -> bytes:
+        data = data_of(event)
         try:
-            chunk = _chunk.decode(data_of(event))
+            chunk = _chunk.decode(data)
         except NO_JSON:
-            # A comment, [DONE], or something that has no place in a chat: it passes.
+            if data and data != _DONE:
+                # It passes, and what it said to the client nobody here knows.
+                self.give_up()
             return event
         if not self.count:
             self._learn(chunk)

@@ -187,6 +187,7 @@ def test_the_rest_is_shorter_by_what_was_said(name: str, limit: int | None, left
         pytest.param(_event({}, finish="length"), id="finished"),
         pytest.param(b'data: {"choices":[{"index":1,"delta":{"content":"x"}}]}\n\n', id="another answer"),
         pytest.param(_event({"content": "x" * (defaults.CONTINUE_TEXT_MAX_CHARS + 1)}), id="too long"),
+        pytest.param(b"data: {half a chunk\n\n", id="what nobody understands"),
     ],
 )
 def test_not_continued_after(event: bytes) -> None:
@@ -195,6 +196,14 @@ def test_not_continued_after(event: bytes) -> None:
     assert followed.possible
     assert followed.feed(event) == event
     assert not followed.possible
+
+
+@pytest.mark.parametrize("event", [b": ping\n\n", b"event: x\n\n", b"data: [DONE]\n\n", b"\n"])
+def test_what_says_nothing_is_no_reason_not_to_continue(event: bytes) -> None:
+    followed = _followed()
+    followed.feed(_event({"content": "text"}))
+    assert followed.feed(event) == event
+    assert followed.possible
 
 
 def test_nothing_is_continued_before_its_first_text() -> None:
