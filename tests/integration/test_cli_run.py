@@ -59,8 +59,12 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+HEEDS_HANGUP = "import signal\nif hasattr(signal, 'SIGHUP'):\n    signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+"""The tests themselves may run under nohup."""
+
+
 @contextlib.asynccontextmanager
-async def fake(path: Path, body: str, *, before: str = "", **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def fake(path: Path, body: str, *, before: str = HEEDS_HANGUP, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the command with a node that does `body`, after the lines `before`; yield when it runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
