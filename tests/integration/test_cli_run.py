@@ -64,7 +64,9 @@ HEEDS_HANGUP = "import signal\nif hasattr(signal, 'SIGHUP'):\n    signal.signal(
 
 
 @contextlib.asynccontextmanager
-async def fake(path: Path, body: str, *, before: str = HEEDS_HANGUP, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def fake(
+    path: Path, body: str, *, before: str = HEEDS_HANGUP, **env: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the command with a node that does `body`, after the lines `before`; yield when it runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
