@@ -201,3 +201,13 @@ __all__ = [
     "parameter",
     "parsing",
 ]
+
+
+WORDS_MAX_CHARS = 2_000
+"""Of what a model server says of its failure in a form that nobody knows."""
+
+
+def plain_words(body: bytes) -> str:
+    """Return what a failure says that is no JSON, in one line; empty if it is a page, or nothing to be read."""
+    text = " ".join(body[: 4 * WORDS_MAX_CHARS].decode(errors="replace").split())
+    return text[:WORDS_MAX_CHARS] if text.isprintable() and not text.startswith("<") else ""

@@ -10,7 +10,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.api.caller import Caller
-from aicn.api.errors import ATTEMPTS_HEADER, ApiError, Code, from_node, retry_after
+from aicn.api.errors import ATTEMPTS_HEADER, ApiError, Code, from_node, plain_words, retry_after
 from aicn.api.streaming.events import EventRelay, Passage, content_type, streams
 from aicn.api.streaming.keepalive import EVENT_STREAM_HEADERS
 from aicn.api.surface import Surface
@@ -83,7 +83,7 @@ async def relay(
         return await _relay_parts(b"", answer, caller, described, use)
     enough_bytes = json_held_max_bytes if is_json else defaults.PASSED_ERROR_MAX_BYTES
     body = await answer.read_all(defaults.JSON_ANSWER_MAX_BYTES, caller.hold, enough_bytes)
-    status, told = answer.status, body
+    status, told = answer.told_status or answer.status, body
     if answer.complete or status >= _FAILED_FROM:
         # Of a failure that goes on and on the beginning is enough to put it into words.
         status, told = surface.answered(status, body)
@@ -139,7 +139,7 @@ async def _as_failure(answer: Answer, use: Use) -> ApiError:
     except NO_JSON:
         failure = _Failure()
     told = failure.error if isinstance(failure.error, dict) else {"message": failure.error}
-    said = told.get("message") or failure.message or failure.detail
+    said = told.get("message") or failure.message or failure.detail or plain_words(bytes(body))
     message = f"the model server answered {answer.status}{f': {said}' if isinstance(said, str) else ''}"
     return ApiError(Code.MODEL, message, status, slug=_word(told.get("code")), param=_word(told.get("param")))
 

@@ -7,22 +7,14 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from aicn import defaults
 from aicn.endpoints import Endpoint
-from aicn.wire.event_stream import BYTE_ORDER_MARK, data_of, name_of, split_events
+from aicn.wire.event_stream import DONE, EVENT_END, data_of, name_of, split_events
 from aicn.wire.json_members import NO_JSON
-
-_DONE: Final = re.compile(
-    rb"(?:[\r\n]|\A\xef\xbb\xbf)data: ?\[DONE\](?:[\r\n]|(?<=[\r\n])(?::|id|event|retry)[^\r\n]*)*\Z"
-)
-"""The final event, and behind it at most what says nothing: comments, and the fields that are no data."""
-
-_DONE_WINDOW_BYTES: Final = 256
-"""More than the longest form of the final event that is known, its other fields included."""
 
 _RESPONSE_END: Final = re.compile(
     rb'(?:\A|[\r\n])(?:event: ?|data: ?\{\s*"type"\s*:\s*")response\.(?:completed|failed|incomplete)["\r\n]'
@@ -65,6 +57,14 @@ def ending_of(endpoint: Endpoint) -> Ending:
     return _ENDINGS.get(endpoint, Ending.NONE)
 
 
+class Piece(NamedTuple):
+    """What of a stream may leave."""
+
+    data: bytes
+    is_whole: bool
+    """Whether it is whole events; else it is part of one that is too long to be held."""
+
+
 class EventStream:
     """Follows an event stream so that a cut can be told apart from an end.
 
@@ -89,23 +89,34 @@ class EventStream:
         """Whether the stream, if it ends here, is whole by its own word."""
         return self._said and not (self.broken_event and self._ending is not Ending.DONE)
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> list[Piece]:
         """Take bytes as they arrive; return those that may leave now."""
         data, self._held = self._held + data, b""
-        middle = self.broken_event
-        # An event that is being passed on in parts may end on a line end of which half has gone already.
-        gone = self._tail[-_LONGEST_END_BYTES:] if middle else b""
-        cut = max(0, _end_of_last_event(gone + data) - len(gone))
-        unfinished = len(data) - cut
-        if not unfinished:
-            self.broken_event = False
-        elif unfinished > defaults.SSE_HELD_MAX_BYTES or (middle and not cut):
+        pieces = []
+        if self.broken_event:
+            end = self._end_of_broken(data)
+            self.broken_event = end == 0
+            rest, data = (data[:end], data[end:]) if end else (data, b"")
+            self._note(rest, middle=True)
+            pieces.append(Piece(rest, is_whole=False))
+        if cut := _end_of_last_event(data):
+            events, data = data[:cut], data[cut:]
+            self._note(events, middle=False)
+            pieces.append(Piece(events, is_whole=True))
+        if len(data) > defaults.SSE_HELD_MAX_BYTES:
             self.broken_event = True
+            self._note(data, middle=False)
+            pieces.append(Piece(data, is_whole=False))
         else:
-            self._held, data = data[cut:], data[:cut]
-            self.broken_event = False
-        self._note(data, middle=middle)
-        return data
+            self._held = data
+        return pieces
+
+    def _end_of_broken(self, data: bytes) -> int:
+        """Return the index behind the event that is being passed on in parts, 0 if it does not end in `data`."""
+        # Half of the line end on which it ends may have gone already.
+        gone = self._tail
+        ends = (found.end() - len(gone) for found in EVENT_END.finditer(gone + data))
+        return next((end for end in ends if end > 0), 0)
 
     def finish(self) -> bytes:
         """Return what was held back, at a clean end of the stream."""
@@ -117,15 +128,16 @@ class EventStream:
         return rest
 
     def _note(self, data: bytes, *, middle: bool) -> None:
+        """Look whether `data` tells the end; `middle`: it begins inside of an event that is passed on in parts."""
         if not data:
             return
-        tail = (self._tail or b"\n") + data[-_DONE_WINDOW_BYTES:]
-        if not self._tail and data.startswith(BYTE_ORDER_MARK):
-            tail = data[-_DONE_WINDOW_BYTES:]
-        self._tail = tail[-_DONE_WINDOW_BYTES:]
+        self._tail = (self._tail + data[-_LONGEST_END_BYTES:])[-_LONGEST_END_BYTES:]
+        if self._said or middle or self._ending is Ending.NONE:
+            return
         if self._ending is Ending.DONE:
-            self._said = b"[DONE]" in self._tail and _DONE.search(self._tail) is not None
-        elif not self._said and not middle and self._ending is not Ending.NONE:
+            # Whoever has read it has stopped there, whatever comes behind it.
+            self._said = DONE in data and any(data_of(event) == DONE for event in split_events(data))
+        else:
             pattern = _RESPONSE_END if self._ending is Ending.RESPONSE else _MESSAGE_END
             self._said = pattern.search(data) is not None or _tells_end(data)
 
@@ -187,6 +199,7 @@ __all__ = [
     "DONE_EVENT",
     "Ending",
     "EventStream",
+    "Piece",
     "ending_of",
     "may_tell_error",
     "tells_error",

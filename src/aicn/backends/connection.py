@@ -174,9 +174,12 @@ class BackendConnection(asyncio.Protocol):
                 self._transport.pause_reading()
         self._wake()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it was lost changes nothing
+    def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
-        if self._in_use:
+        if self._in_use and exc is not None:
+            # A body that has no other end than that of its connection would look whole.
+            self._error = self._error or BackendBroken("the model server broke off its answer")
+        elif self._in_use:
             try:
                 self._parser.eof()
             except WireError:

@@ -40,6 +40,12 @@ FIRST_CONTENT_HELD_MAX_BYTES: Final = 65_536
 REFUSAL_TIMEOUT_S: Final = 2.0
 """For the rest of a failed answer, kept in case that nobody answers better: it is short, and others wait for it."""
 
+PREAMBLE_REPEATS: Final = 4
+"""How often the events before the content may repeat the request: twice in responses, written out longer."""
+
+PREAMBLE_REPEATED_MAX_BYTES: Final = 1_048_576
+"""Of what is held for that, of one answer: ten times what agents send with their requests."""
+
 REFUSAL_KEPT_MAX_BYTES: Final = 65_536
 """Of a failed answer that is kept; a longer one says nothing that anybody reads."""
 

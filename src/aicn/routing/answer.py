@@ -60,6 +60,7 @@ class Answer:
         self._stream = stream
         self._parser = parser
         self._endpoint = ask.endpoint
+        self._request_bytes = len(ask.body) if isinstance(ask.body, bytes) else 0
         self._told_tokens = 0
         self._idle_timeout_s = ask.idle_timeout_s
         self._ahead = b""
@@ -114,13 +115,13 @@ class Answer:
             self._become(self.status if self.status >= _FAILED_FROM else status, body)
         elif kind == _EVENTS and self.status == _OK:
             self._streams = True
-            await self._until_content(FirstContent(self._endpoint))
+            await self._until_content(FirstContent(self._endpoint, self._request_bytes))
         elif self.node_error is None and _SUCCESS_BELOW <= self.status < _FAILED_FROM:
             self._become(*_REDIRECT)
         elif (kind == _JSON or self._must_be_json(kind)) and not self._is_long():
             await self._until_whole()
         elif self._claims_success():
-            await self._until_begun()
+            await self._until_begun(kind)
         else:
             self._ahead = await self.read_some()
 
@@ -133,7 +134,7 @@ class Answer:
         self.is_json = True
         if not self._parser.complete:
             # Longer than it was said to be, or than anybody said.
-            if self._claims_success() and not begins_answer(self._endpoint, self._ahead):
+            if self._claims_success() and not begins_answer(self._endpoint, _JSON, self._ahead):
                 self._become(*_NO_ANSWER)
             return
         if self.status == _OK:
@@ -150,7 +151,7 @@ class Answer:
     def _claims_success(self) -> bool:
         return self.node_error is None and self.status < _SUCCESS_BELOW
 
-    async def _until_begun(self) -> None:
+    async def _until_begun(self, kind: bytes) -> None:
         """Wait for the first bytes that are more than white space, and see whether an answer begins so."""
         held = bytearray()
         begins = None
@@ -158,7 +159,7 @@ class Answer:
             part = await self.read_some()
             held += part
             # Of what came before it, none was more than white space.
-            begins = begins_answer(self._endpoint, part)
+            begins = begins_answer(self._endpoint, kind, part)
             if not part:
                 break
         self._ahead = bytes(held)

@@ -16,7 +16,7 @@ import msgspec
 from aicn import defaults
 from aicn.endpoints import Endpoint
 from aicn.routing.told_failure import is_failure_code
-from aicn.wire.event_stream import EVENT_END, data_of, name_of
+from aicn.wire.event_stream import EVENT_END, data_of, is_cut, name_of
 from aicn.wire.json_members import NO_JSON
 
 _LONGEST_END_BYTES: Final = 4
@@ -30,6 +30,7 @@ _BEGUN: Final = frozenset(
         "response.created",
         "response.in_progress",
         "response.queued",
+        "response.reasoning_part.added",
         "response.reasoning_summary_part.added",
     }
 )
@@ -61,11 +62,14 @@ class FirstContent:
         failure: data of the event that told of a failure, None if there was none.
     """
 
-    __slots__ = ("_endpoint", "_held", "_size_bytes", "failure")
+    __slots__ = ("_endpoint", "_held", "_max_bytes", "_size_bytes", "failure")
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        """Start before the first byte of an answer of `endpoint`."""
+    def __init__(self, endpoint: Endpoint, request_bytes: int = 0) -> None:
+        """Start before the first byte of an answer of `endpoint` to a request of `request_bytes`."""
         self._endpoint = endpoint
+        self._max_bytes = defaults.FIRST_CONTENT_HELD_MAX_BYTES + min(
+            defaults.PREAMBLE_REPEATS * request_bytes, defaults.PREAMBLE_REPEATED_MAX_BYTES
+        )
         self._held = bytearray()
         self._size_bytes = 0
         self.failure: bytes | None = None
@@ -73,8 +77,8 @@ class FirstContent:
     def feed(self, data: bytes) -> Found:
         """Take what has arrived; not to be called again after anything but `Found.NOTHING`.
 
-        What is not understood is content, and so is all that goes on for longer than
-        `defaults.FIRST_CONTENT_HELD_MAX_BYTES`: the client shall judge it.
+        What is not understood is content, and so is all that goes on for longer than any preamble: the client shall
+        judge it. OpenAI's responses repeat the tools and instructions of the request in theirs.
         """
         self._size_bytes += len(data)
         held = self._held
@@ -87,11 +91,12 @@ class FirstContent:
                 return found
             start = end.end()
         del held[:start]
-        return Found.CONTENT if self._size_bytes > defaults.FIRST_CONTENT_HELD_MAX_BYTES else Found.NOTHING
+        return Found.CONTENT if self._size_bytes > self._max_bytes else Found.NOTHING
 
     def finish(self) -> Found:
-        """Note that the stream has ended, without an empty line behind its last event perhaps."""
-        return self._judge(bytes(self._held))
+        """Note that the stream has ended, without an empty line behind its last event perhaps, or in its middle."""
+        event = bytes(self._held)
+        return Found.NOTHING if self._endpoint in _OF_JSON and is_cut(event) else self._judge(event)
 
     def _judge(self, event: bytes) -> Found:
         data = data_of(event)
@@ -118,6 +123,7 @@ def _judged(endpoint: Endpoint, name: bytes, data: bytes) -> Found:
 
 
 _CHUNKED: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
+_OF_JSON: Final = _CHUNKED | {Endpoint.RESPONSES, Endpoint.MESSAGES}
 
 
 def _is_code(said: dict[str, Any], endpoint: Endpoint) -> bool:
@@ -148,7 +154,10 @@ def _event_begun(said: dict[str, Any]) -> bool:
         return _is_empty(said.get("content_block"))
     if kind == "response.output_item.added":
         return _is_empty(said.get("item"))
-    return kind in _BEGUN
+    if kind == "content_block_delta":
+        delta = said.get("delta")
+        return isinstance(delta, dict) and not any(value for key, value in delta.items() if key != "type")
+    return kind in _BEGUN or (isinstance(kind, str) and kind.endswith(".delta") and said.get("delta") == "")
 
 
 def _is_empty(block: object) -> bool:

@@ -22,16 +22,23 @@ _OBJECTS: Final = frozenset(
         Endpoint.EMBEDDINGS,
         Endpoint.MESSAGES,
         Endpoint.COUNT_TOKENS,
+        Endpoint.IMAGE_GENERATION,
+        Endpoint.IMAGE_EDIT,
+        Endpoint.IMAGE_VARIATION,
     }
 )
-"""Where an answer that is not streamed is a JSON object. Elsewhere it may be a text, a sound or a picture."""
+"""Where an answer that is not streamed is a JSON object. Elsewhere it is a text or a sound."""
+
+_IMAGES: Final = frozenset({Endpoint.IMAGE_GENERATION, Endpoint.IMAGE_EDIT, Endpoint.IMAGE_VARIATION})
 
 
 class _Object(msgspec.Struct):
-    pass
+    def is_any(self) -> bool:
+        """Whether there is anything of what was asked for."""
+        return True
 
 
-class _Generated(msgspec.Struct):
+class _Generated(_Object):
     choices: msgspec.Raw = msgspec.Raw(b"")
     message: msgspec.Raw = msgspec.Raw(b"")  # of Ollama's own chat
     response: msgspec.Raw = msgspec.Raw(b"")  # of Ollama's own completions
@@ -45,25 +52,55 @@ class _Generated(msgspec.Struct):
         )
 
 
+class _Embedded(_Object):
+    data: msgspec.Raw = msgspec.Raw(b"")
+    embeddings: msgspec.Raw = msgspec.Raw(b"")  # of Ollama's own
+    embedding: msgspec.Raw = msgspec.Raw(b"")  # likewise, of one text
+
+    def is_any(self) -> bool:
+        return any(bytes(each).startswith(b"[") for each in (self.data, self.embeddings, self.embedding))
+
+
+class _Drawn(_Object):
+    data: msgspec.Raw = msgspec.Raw(b"")
+    images: msgspec.Raw = msgspec.Raw(b"")  # of Automatic1111's own
+
+    def is_any(self) -> bool:
+        return any(
+            bytes(each[:1]) == b"[" and not _EMPTY_LIST.fullmatch(each)
+            for each in (memoryview(self.data), memoryview(self.images))
+        )
+
+
 _EMPTY_LIST: Final = re.compile(rb"\[\s*\]")
 
-_DECODERS: Final = dict.fromkeys(_OBJECTS, msgspec.json.Decoder(_Object)) | dict.fromkeys(
-    (Endpoint.CHAT, Endpoint.COMPLETIONS), msgspec.json.Decoder(_Generated)
-)
+_KINDS: Final = {
+    Endpoint.CHAT: _Generated,
+    Endpoint.COMPLETIONS: _Generated,
+    Endpoint.EMBEDDINGS: _Embedded,
+    **dict.fromkeys(_IMAGES, _Drawn),
+}
+
+_DECODERS: Final = {endpoint: msgspec.json.Decoder(_KINDS.get(endpoint, _Object)) for endpoint in _OBJECTS}
 
 
 def is_answer(endpoint: Endpoint, body: bytes) -> bool:
     """Return whether a whole body can be an answer of `endpoint`; one that is nested too deeply to be read can."""
     decoder = _DECODERS.get(endpoint)
     if decoder is None:
-        return True
+        return _is_something(endpoint, body)
     try:
         said = decoder.decode(body)
     except RecursionError:
         return True
     except NO_JSON:
         return False
-    return not isinstance(said, _Generated) or said.is_any()
+    return bool(said.is_any())
+
+
+def _is_something(endpoint: Endpoint, body: bytes) -> bool:
+    """Return whether there is a sound; the text of one in which nobody speaks may be empty."""
+    return bool(body) or endpoint is not Endpoint.SPEECH
 
 
 def is_object(endpoint: Endpoint) -> bool:
@@ -71,9 +108,17 @@ def is_object(endpoint: Endpoint) -> bool:
     return endpoint in _OBJECTS
 
 
-def begins_answer(endpoint: Endpoint, beginning: bytes) -> bool | None:
-    """Return whether a body that begins so can be an answer of `endpoint`; None: only what follows will tell."""
-    if endpoint not in _OBJECTS:
+def begins_answer(endpoint: Endpoint, kind: bytes, beginning: bytes) -> bool | None:
+    """Return whether a body that begins so can be an answer of `endpoint`; None: only what follows will tell.
+
+    Args:
+        endpoint: what was asked.
+        kind: the media type of the answer.
+        beginning: not empty, unless there is nothing.
+    """
+    if endpoint in _IMAGES and kind.startswith(b"image/"):
         return True
+    if endpoint not in _OBJECTS:
+        return kind != b"text/html" and _is_something(endpoint, beginning)
     begun = beginning.lstrip(b" \t\r\n")
     return begun.startswith(b"{") if begun else None

@@ -41,6 +41,7 @@ _STATUSES: Final = {
 class _Whole(msgspec.Struct):
     error: Any = None
     code: Any = None
+    choices: msgspec.Raw = msgspec.Raw(b"")
 
 
 _whole: Final = msgspec.json.Decoder(_Whole)
@@ -57,7 +58,7 @@ def told_status(body: bytes) -> int | None:
         said = _whole.decode(body)
     except NO_JSON:
         return None
-    return as_answer(body)[0] if said.error or is_failure_code(said.code) else None
+    return as_answer(body)[0] if said.error or (is_failure_code(said.code) and not said.choices) else None
 
 
 def is_failure_code(code: object) -> bool:

@@ -9,7 +9,16 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import msgspec
+
+from aicn.wire.json_members import NO_JSON
+
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+DONE: Final = b"[DONE]"
+"""The data of the last event of OpenAI's chats and completions."""
+
+_decode: Final = msgspec.json.Decoder().decode
 
 EVENT_END: Final = re.compile(rb"(?>\r\n|[\r\n])(?>\r\n|[\r\n])")
 """The end of a line and an empty line; the groups are atomic so that CRLF is never taken for two ends."""
@@ -40,3 +49,15 @@ def name_of(event: bytes) -> bytes:
     """Return the name of one event, empty if it has none; of several lines with one the last counts."""
     names = _NAME.findall(event.removeprefix(BYTE_ORDER_MARK))
     return names[-1] if names else b""
+
+
+def is_cut(event: bytes) -> bool:
+    """Return whether what stands at the end of a stream of JSON, unclosed, is only a part of an event."""
+    data = data_of(event)
+    if not data or data == DONE:
+        return False
+    try:
+        _decode(data)
+    except NO_JSON:
+        return True
+    return False

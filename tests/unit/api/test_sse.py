@@ -12,19 +12,29 @@ from aicn.wire.event_stream import data_of, split_events
 DONE = b"data: [DONE]\n\n"
 
 
+def fed(events: EventStream, data: bytes) -> bytes:
+    """Return all that may leave when `data` has come."""
+    return b"".join(piece.data for piece in events.feed(data))
+
+
+def passed(events: EventStream, whole: bytes, step: int) -> bytes:
+    """Return what of a stream that comes in parts of `step` bytes leaves in the end."""
+    return b"".join(fed(events, whole[at : at + step]) for at in range(0, len(whole), step)) + events.finish()
+
+
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n"])
 def test_whole_events_leave_at_once(end: bytes) -> None:
     events = EventStream()
-    assert events.feed(b"data: a" + end) == b"data: a" + end
-    assert events.feed(b"data: b" + end + b"data: c" + end) == b"data: b" + end + b"data: c" + end
+    assert fed(events, b"data: a" + end) == b"data: a" + end
+    assert fed(events, b"data: b" + end + b"data: c" + end) == b"data: b" + end + b"data: c" + end
     assert not events.done
 
 
 def test_unfinished_event_waits_for_its_rest() -> None:
     events = EventStream()
-    assert events.feed(b"data: a\n\ndata: {") == b"data: a\n\n"
-    assert events.feed(b"}\n") == b""
-    assert events.feed(b"\n") == b"data: {}\n\n"
+    assert fed(events, b"data: a\n\ndata: {") == b"data: a\n\n"
+    assert fed(events, b"}\n") == b""
+    assert fed(events, b"\n") == b"data: {}\n\n"
     assert not events.broken_event
 
 
@@ -40,13 +50,15 @@ def test_unfinished_event_waits_for_its_rest() -> None:
         b"id: 9\ndata: [DONE]\n\n",
         b"data: [DONE]\nid: 9\n\n",
         DONE + b": that was all\n\n",
+        DONE + b"data: x\n\n",
+        DONE + b"data: {half",
     ],
 )
 @pytest.mark.parametrize("step", [1, 3, 1000])
 def test_done_is_recognised_however_it_is_cut(last: bytes, step: int) -> None:
     events = EventStream()
     whole = b"data: x\n\n" + last
-    out = b"".join(events.feed(whole[at : at + step]) for at in range(0, len(whole), step)) + events.finish()
+    out = passed(events, whole, step)
     assert out == whole
     assert events.done
 
@@ -59,8 +71,6 @@ def test_done_is_recognised_however_it_is_cut(last: bytes, step: int) -> None:
         b"data: [DONE] not\n\n",
         b"event: [DONE]\n\n",
         b"data: [DONE]\ndata: x\n\n",
-        DONE + b"data: x\n\n",
-        DONE + b"data\n\n",
     ],
 )
 def test_other_uses_of_the_word_are_no_end(last: bytes) -> None:
@@ -73,11 +83,25 @@ def test_other_uses_of_the_word_are_no_end(last: bytes) -> None:
 def test_event_longer_than_the_bound_is_passed_on_in_parts() -> None:
     events = EventStream()
     part = b"data: " + b"x" * (defaults.SSE_HELD_MAX_BYTES + 1)
-    assert (events.feed(part), events.broken_event) == (part, True)
-    assert events.feed(b"more") == b"more"
-    assert (events.feed(b"end\n"), events.broken_event) == (b"end\n", True)
-    assert (events.feed(b"\ndata: n"), events.broken_event) == (b"\n", False)
-    assert events.feed(b"\n\n") == b"data: n\n\n"
+    assert (fed(events, part), events.broken_event) == (part, True)
+    assert fed(events, b"more") == b"more"
+    assert (fed(events, b"end\n"), events.broken_event) == (b"end\n", True)
+    assert (fed(events, b"\ndata: n"), events.broken_event) == (b"\n", False)
+    assert fed(events, b"\n\n") == b"data: n\n\n"
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+@pytest.mark.parametrize("step", [1_000, 70_000, 1_000_000])
+def test_what_stands_beside_a_long_event_leaves_as_whole_events(end: bytes, step: int) -> None:
+    long = b"data: " + b"x" * (2 * defaults.SSE_HELD_MAX_BYTES) + end
+    before, behind = b"data: a" + end, b"data: b" + end + b"data: [DONE]" + end
+    stream = EventStream()
+    whole = before + long + behind
+    pieces = [piece for at in range(0, len(whole), step) for piece in stream.feed(whole[at : at + step])]
+    assert b"".join(piece.data for piece in pieces) == whole
+    events = b"".join(piece.data for piece in pieces if piece.is_whole)
+    assert events == (before + behind if step < len(whole) else whole)
+    assert stream.done
 
 
 @given(
@@ -92,17 +116,16 @@ def test_bytes_never_change_and_only_whole_events_leave(events: list[bytes], cut
     at = turn = 0
     while at < len(whole):
         step = cuts[turn % len(cuts)]
-        out += stream.feed(whole[at : at + step])
+        out += fed(stream, whole[at : at + step])
         at, turn = at + step, turn + 1
         assert len(out) in boundaries
     assert out + stream.finish() == whole
-    spoken = [event for event in events if not event.startswith(b":")]
-    assert stream.done == (bool(spoken) and spoken[-1] == DONE)
+    assert stream.done == (DONE in events)
 
 
 def test_byte_order_mark_before_the_only_event() -> None:
     events = EventStream()
-    assert events.feed(b"\xef\xbb\xbf" + DONE) == b"\xef\xbb\xbf" + DONE
+    assert fed(events, b"\xef\xbb\xbf" + DONE) == b"\xef\xbb\xbf" + DONE
     assert events.done
 
 
@@ -127,7 +150,7 @@ ENDINGS = [
 def test_each_endpoint_ends_in_its_own_way(endpoint: Endpoint, last: bytes, step: int) -> None:
     events = EventStream(ending_of(endpoint))
     whole = b'event: response.created\ndata: {"type":"message_start"}\n\n' + last
-    out = b"".join(events.feed(whole[at : at + step]) for at in range(0, len(whole), step)) + events.finish()
+    out = passed(events, whole, step)
     assert out == whole
     assert events.done
 
@@ -164,7 +187,7 @@ def test_final_event_that_is_longer_than_the_bound_ends_the_stream_only_when_it_
 def test_ten_megabytes_in_one_line_pass_unchanged() -> None:
     events = EventStream()
     whole = b"data: " + bytes(10_000_000).replace(b"\0", b"x") + b"\n\n" + DONE
-    out = b"".join(events.feed(whole[at : at + 65_536]) for at in range(0, len(whole), 65_536)) + events.finish()
+    out = passed(events, whole, 65_536)
     assert out == whole
     assert events.done
 

@@ -149,13 +149,55 @@ async def test_answer_with_status_200_that_is_nobody_elses_business(told: bytes)
 @pytest.mark.parametrize("told", [b"", b" \n", b"<html>log in</html>", b"[]", b"null"])
 async def test_success_without_an_answer_is_a_failure(told: bytes, kind: str) -> None:
     rubbish = (whole(200, told, f"content-type: {kind}"),)
-    right = b'{"choices":[{}]}'
-    for endpoint in (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.EMBEDDINGS, Endpoint.MESSAGES):
+    right = b'{"choices":[{}],"data":[{}]}'
+    for endpoint in (
+        Endpoint.CHAT,
+        Endpoint.RESPONSES,
+        Endpoint.EMBEDDINGS,
+        Endpoint.MESSAGES,
+        Endpoint.IMAGE_GENERATION,
+        Endpoint.IMAGE_EDIT,
+    ):
         assert await send(Peers(rubbish, (whole(200, right),)), ask(endpoint=endpoint)) == (200, right, 2)
     status, body, attempts = await send(Peers(rubbish))
     assert (status, json.loads(body)["error"]["code"], attempts) == (502, "model_server_failed", 3)
-    for endpoint in (Endpoint.SPEECH, Endpoint.TRANSCRIPTION, Endpoint.IMAGE_EDIT):
-        assert await send(Peers(rubbish, (GOOD,)), ask(endpoint=endpoint)) == (200, told, 1)
+    sound = (whole(200, b"RIFF", "content-type: audio/wav"),)
+    for endpoint in (Endpoint.SPEECH, Endpoint.TRANSCRIPTION):
+        # The text of a sound in which nobody speaks may be empty; a sound is not, and neither is a page.
+        is_none = kind == "text/html" or (not told and endpoint is Endpoint.SPEECH)
+        expected = (200, b"RIFF", 2) if is_none else (200, told, 1)
+        assert await send(Peers(rubbish, sound), ask(endpoint=endpoint)) == expected
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "told"),
+    [
+        (Endpoint.IMAGE_GENERATION, b"{}"),
+        (Endpoint.IMAGE_GENERATION, b'{"created":1,"data":[]}'),
+        (Endpoint.IMAGE_EDIT, b'{"data":null}'),
+        (Endpoint.EMBEDDINGS, b"{}"),
+        (Endpoint.EMBEDDINGS, b'{"data":"x"}'),
+    ],
+)
+async def test_what_has_nothing_of_what_was_asked_for_is_no_answer(endpoint: Endpoint, told: bytes) -> None:
+    right = b'{"data":[{}]}'
+    peers = Peers((whole(200, told, "content-type: application/json"),), (whole(200, right),))
+    assert await send(peers, ask(endpoint=endpoint)) == (200, right, 2)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "told", "kind"),
+    [
+        (Endpoint.IMAGE_GENERATION, b'{"images":["aGk="]}', "application/json"),
+        (Endpoint.IMAGE_EDIT, b"\x89PNG", "image/png"),
+        (Endpoint.EMBEDDINGS, b'{"embeddings":[[0.5]]}', "application/json"),
+        (Endpoint.EMBEDDINGS, b'{"embedding":[0.5]}', "application/json"),
+        (Endpoint.EMBEDDINGS, b'{"object":"list","data":[]}', "application/json"),
+    ],
+)
+async def test_answers_in_other_words_are_answers(endpoint: Endpoint, told: bytes, kind: str) -> None:
+    peers = Peers((whole(200, told, f"content-type: {kind}"),), (GOOD,))
+    assert await send(peers, ask(endpoint=endpoint)) == (200, told, 1)
 
 
 @pytest.mark.parametrize(

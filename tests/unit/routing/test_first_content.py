@@ -49,8 +49,11 @@ BEGUN = [
     pytest.param(RESPONSES, _typed("response.queued"), id="queued"),
     pytest.param(RESPONSES, _typed("response.output_item.added", item={"type": "message", "content": []}), id="item"),
     pytest.param(RESPONSES, _typed("response.content_part.added", part={"text": ""}), id="part"),
+    pytest.param(RESPONSES, _typed("response.reasoning_part.added", part={"text": ""}), id="reasoning part"),
+    pytest.param(RESPONSES, _typed("response.output_text.delta", delta=""), id="empty text delta"),
     pytest.param(MESSAGES, _typed("message_start", message={"content": []}), id="message_start"),
     pytest.param(MESSAGES, _typed("ping"), id="ping"),
+    pytest.param(MESSAGES, _typed("content_block_delta", delta={"type": "text_delta", "text": ""}), id="empty delta"),
     pytest.param(MESSAGES, _typed("content_block_start", content_block={"type": "text", "text": ""}), id="block"),
 ]
 CONTENT = [
@@ -131,6 +134,7 @@ def test_first_that_says_something_decides() -> None:
         (b"", Found.NOTHING),
         (ROLE.rstrip(), Found.NOTHING),
         (b"data: [DONE]", Found.CONTENT),
+        (_delta(content="a")[:-9], Found.NOTHING),
         (_delta(content="a").rstrip(), Found.CONTENT),
         (_event({"error": "m"}).rstrip(), Found.FAILURE),
     ],
@@ -144,6 +148,14 @@ def test_last_event_needs_no_empty_line(event: bytes, expected: Found) -> None:
 def test_nesting_without_end_is_passed_on() -> None:
     depth = 10_000
     assert FirstContent(Endpoint.CHAT).feed(b"data: " + b"[" * depth + b"]" * depth + b"\n\n") is Found.CONTENT
+
+
+def test_a_preamble_that_repeats_a_long_request_is_no_content() -> None:
+    repeated = {"instructions": "x" * 50_000}
+    preamble = [_typed(f"response.{name}", response=repeated) for name in ("created", "in_progress")]
+    first = FirstContent(RESPONSES, request_bytes=50_000)
+    assert [first.feed(event) for event in preamble] == [Found.NOTHING, Found.NOTHING]
+    assert first.feed(_typed("response.output_text.delta", delta="a")) is Found.CONTENT
 
 
 def test_preamble_without_end_is_passed_on() -> None:

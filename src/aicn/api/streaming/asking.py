@@ -10,7 +10,7 @@ from typing import Final
 from aicn import defaults
 from aicn.api.caller import Caller
 from aicn.api.errors import ApiError
-from aicn.api.sse import ending_of
+from aicn.api.sse import Ending, ending_of
 from aicn.api.streaming.continuation import HEADER, continuable
 from aicn.api.streaming.events import Again, Passage
 from aicn.api.streaming.keepalive import KeepAlive
@@ -64,8 +64,9 @@ class StreamedRequest:
         if not isinstance(body, bytes):
             return
         wish = wish_of(body, has_usage_option=ask.endpoint in _HAS_USAGE_OPTION)
-        # Of a sound the field says that it comes in parts, and not as events.
-        self.streams = wish.streams and ask.endpoint is not Endpoint.SPEECH
+        # Of a sound the field says that it comes in parts, and many that draw do not know it: only where each server
+        # knows it, a comment may come before the answer is there.
+        self.streams = wish.streams and ending_of(ask.endpoint) is not Ending.NONE
         limit_s = settings.first_content_timeout_s
         if self.streams and limit_s is not None:
             # Only of streams: an answer that comes whole has its first byte when it has been written to its end.

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from aicn import defaults
-from aicn.wire.event_stream import data_of, split_events
+from aicn.wire.event_stream import DONE, data_of, split_events
 from aicn.wire.json_members import MEMBERS_MAX, NO_JSON, members_of, whole_number
 
 HEADER: Final = b"x-aicn-continue"
@@ -29,6 +29,7 @@ _NEVER: Final = frozenset(
     {
         "add_generation_prompt",
         "continue_final_message",
+        "ebnf",
         "echo",
         "functions",
         "grammar",
@@ -37,12 +38,12 @@ _NEVER: Final = frozenset(
         "guided_json",
         "guided_regex",
         "json_schema",
+        "regex",
         "structured_outputs",
     }
 )
 """With these the rest would not fit: a grammar begins anew, a client that continues a message itself has its own."""
 
-_DONE: Final = b"[DONE]"
 _NOTHING: Final = (b"", b"null")
 
 
@@ -106,7 +107,12 @@ def continuable(body: bytes) -> Continuation | None:
 
 
 def _is_plain(response_format: bytes) -> bool:
-    return response_format == b"null" or b'"text"' in response_format
+    if response_format == b"null":
+        return True
+    try:
+        return bytes(members_of(response_format).get("type", msgspec.Raw(b""))) == b'"text"'
+    except NO_JSON:
+        return False
 
 
 class Continuation:
@@ -174,10 +180,10 @@ class Continuation:
         try:
             chunk = _chunk.decode(data)
         except NO_JSON:
-            if data and data != _DONE:
+            if data and data != DONE:
                 # It passes, and what it said to the client nobody here knows.
                 self.give_up()
-            return event
+            return self._fitted(event) if self.count else event
         if not self.count:
             self._learn(chunk)
         else:
@@ -197,13 +203,16 @@ class Continuation:
 
     def _note(self, choice: _Choice) -> None:
         delta = choice.delta
-        if choice.index != 0 or choice.finish_reason is not None:
+        if choice.index != 0 or choice.finish_reason:
             self.give_up()
         elif delta is None:
             return
         elif delta.tool_calls or delta.function_call or delta.refusal or delta.audio:
             self.give_up()
-        elif isinstance(delta.content, str) and delta.content and self._possible:
+        elif delta.content and not isinstance(delta.content, str):
+            # Parts, of which nobody knows how to go on.
+            self.give_up()
+        elif delta.content and self._possible:
             self._text.append(delta.content)
             self._chars += len(delta.content)
             self._tokens += 1
@@ -212,8 +221,11 @@ class Continuation:
 
     def _fitted(self, event: bytes) -> bytes:
         """Return an event of a later stream as if the first had gone on; empty if it says nothing then."""
+        data = data_of(event)
+        if data == DONE:
+            return self._released() + event
         try:
-            fields: dict[str, Any] = dict(members_of(data_of(event)))
+            fields: dict[str, Any] = dict(members_of(data))
             choices = _objects.decode(fields.get("choices", msgspec.Raw(b"[]")))
         except NO_JSON:
             return event
@@ -231,6 +243,19 @@ class Continuation:
             fields["usage"] = self._whole_usage(members_of(usage))
         return b"data: " + _encode(fields) + b"\n\n"
 
+    def _released(self) -> bytes:
+        """Return as an event what is held back as a repetition of a stream that ends without another word."""
+        text = "" if self._repeated is None else self._repeated.without("", last=True)
+        self._repeated = None
+        if not text:
+            return b""
+        chunk = {
+            "object": "chat.completion.chunk",
+            **self._names,
+            "choices": [{"index": 0, "delta": {"content": text}}],
+        }
+        return b"data: " + _encode(chunk) + b"\n\n"
+
     def _whole_usage(self, told: dict[str, Any]) -> dict[str, Any]:
         """Return the usage of all parts for the one of the last part; what else it tells stays."""
         prompt, completion = self._used
@@ -240,7 +265,9 @@ class Continuation:
     def _fit(self, choice: dict[str, Any]) -> bool:
         """Make one choice fit; return whether it says anything."""
         delta = choice.get("delta")
-        ends = choice.get("finish_reason") is not None
+        ends = bool(choice.get("finish_reason"))
+        if ends and delta is None and self._repeated is not None:
+            delta = choice["delta"] = {}
         if not isinstance(delta, dict):
             return ends
         delta.pop("role", None)

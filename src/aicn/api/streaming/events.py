@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from aicn.api.caller import Caller
 from aicn.api.errors import ApiError, Code, from_exception, stopping
-from aicn.api.sse import Ending, EventStream, may_tell_error, tells_error
+from aicn.api.sse import Ending, EventStream, Piece, may_tell_error, tells_error
 from aicn.api.streaming.continuation import Continuation
 from aicn.api.streaming.keepalive import KeepAlive
 from aicn.api.streaming.usage import UsageFilter
@@ -18,7 +18,7 @@ from aicn.errors import AicnError, NetworkError, WireError
 from aicn.ids import PeerId
 from aicn.routing import Answer
 from aicn.telemetry import Outcome, Use
-from aicn.wire.event_stream import data_of, split_events
+from aicn.wire.event_stream import data_of, is_cut, split_events
 
 _log = logging.getLogger("aicn.api")
 
@@ -61,6 +61,8 @@ class EventRelay:
         self._following = passage.continuation
         self._events = EventStream(passage.ending)
         self._rest = b""
+        self._failure = b""
+        """The event by which a model server told of its failure, not passed on while others may go on."""
         self._told_error = False
 
     async def run(self, answer: Answer) -> Outcome:
@@ -85,9 +87,9 @@ class EventRelay:
             if last or self._events.broken_event:
                 last += b"\n\n"
             if not self._told_error:
-                last += self._passage.event(failure)
+                last += self._failure or self._passage.event(failure)
         await self._caller.end(last)
-        if self._told_error:
+        if self._told_error or self._failure:
             return Outcome.UPSTREAM_ERROR
         return Outcome.OK if failure is None else Outcome.CUT
 
@@ -104,21 +106,10 @@ class EventRelay:
                 self._use.part(part)
                 if len(part) >= _BACKLOG_BYTES:
                     await asyncio.sleep(0)
-                middle = events.broken_event
-                ready = events.feed(part)
-                if not ready:
-                    continue
-                if middle or events.broken_event:
-                    self._stop_following()
-                elif may_tell_error(ready) or self._told_error:
-                    failure = await self._pass_error(ready)
+                for piece in events.feed(part):
+                    failure = await self._pass_piece(piece)
                     if failure is not None:
                         return failure
-                    continue
-                else:
-                    ready = self._seen(ready)
-                if ready:
-                    await self._caller.send(ready)
         except (NetworkError, WireError) as error:
             _log.info("stream of peer %s broke off: %s", answer.peer, error)
             return ApiError(
@@ -126,8 +117,27 @@ class EventRelay:
             )
         return self._judged(events.finish())
 
+    async def _pass_piece(self, piece: Piece) -> ApiError | None:
+        """Pass on what may leave; return the failure it tells of if the stream can go on elsewhere."""
+        ready, is_whole = piece
+        if is_whole and (may_tell_error(ready) or self._told_error):
+            return await self._pass_error(ready)
+        if is_whole:
+            ready = self._seen(ready)
+        else:
+            self._stop_following()
+        if ready:
+            await self._caller.send(ready)
+        return None
+
     def _judged(self, rest: bytes) -> ApiError | None:
-        """Return why a stream that has ended is not whole, None if it is or has said so itself."""
+        """Return why a stream that has ended is not whole, None if it is or has said so itself.
+
+        `rest` stands behind its last empty line: an event that nobody has closed, or a part of one, which no client
+        could read.
+        """
+        if self._passage.ending is not Ending.NONE and is_cut(rest):
+            rest = b""
         if self._events.done or self._told_error:
             self._rest = b"" if self._told_error else rest
             return None
@@ -155,6 +165,7 @@ class EventRelay:
             if tells_error(event):
                 if self._can_go_on:
                     failure = ApiError(Code.MODEL, "the model server failed in the middle of its answer", _BAD_GATEWAY)
+                    self._failure = event
                     break
                 self._told_error = True
                 self._stop_following()
@@ -188,6 +199,7 @@ class EventRelay:
                 following.give_up()
                 return failure
             self._events = EventStream(self._passage.ending)
+            self._failure = b""
             following.used(*self._use.continued())
             await self._caller.send(b": broke off, continued by node %b\n\n" % answer.peer.encode())
             return await self._pass(answer)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from aicn import defaults, errors
-from aicn.api.errors import ApiError, retry_after
+from aicn.api.errors import WORDS_MAX_CHARS, ApiError, plain_words, retry_after
 from aicn.api.surface import Refusal
 from aicn.wire.http_frames import REQUEST_ID_HEADER
 from aicn.wire.json_members import NO_JSON
@@ -24,9 +24,6 @@ _UNAVAILABLE: Final = 503
 _TOO_MANY: Final = 429
 _RETRY_AFTER_S: Final = 5.0
 """Told with a 503 of which nobody knows how long it lasts: a heartbeat comes every few seconds when things change."""
-
-_MESSAGE_MAX_CHARS: Final = 2_000
-"""Of what a model server says in a form that is not OpenAI's."""
 
 
 class _Row(NamedTuple):
@@ -116,6 +113,7 @@ class _Fields(msgspec.Struct):
     detail: msgspec.Raw = msgspec.Raw(b"")
     msg: msgspec.Raw = msgspec.Raw(b"")
     code: msgspec.Raw = msgspec.Raw(b"")
+    choices: msgspec.Raw = msgspec.Raw(b"")
 
 
 _fields: Final = msgspec.json.Decoder(_Fields)
@@ -129,6 +127,8 @@ class _Said(NamedTuple):
     detail: object
     msg: object
     code: object
+    choices: bool
+    """Whether there are any: then it is an answer, whatever its code."""
 
 
 def _failed(status: int, said: _Said) -> bool:
@@ -136,13 +136,15 @@ def _failed(status: int, said: _Said) -> bool:
     if status >= _FAILED_FROM:
         return True
     code = said.code
-    return bool(said.error) or (isinstance(code, int) and not isinstance(code, bool) and code != 0)
+    return bool(said.error) or (isinstance(code, int) and not isinstance(code, bool) and code != 0 and not said.choices)
 
 
 def _said(body: bytes) -> _Said | None:
     try:
         fields = _fields.decode(body)
-        return _Said(*(_value(raw) for raw in (fields.error, fields.message, fields.detail, fields.msg, fields.code)))
+        told = (fields.error, fields.message, fields.detail, fields.msg, fields.code)
+        error, message, detail, msg, code = map(_value, told)
+        return _Said(error, message, detail, msg, code, bool(fields.choices))
     except NO_JSON:
         return None
 
@@ -163,11 +165,8 @@ def _words(said: _Said | None, body: bytes, status: int) -> str:
         for text in (inner, said.message, said.detail, said.msg):
             if text and text is not True:
                 shown = text if isinstance(text, str) else msgspec.json.encode(text).decode()
-                return shown[:_MESSAGE_MAX_CHARS]
-    text = body[: 4 * _MESSAGE_MAX_CHARS].decode(errors="replace").strip()
-    if text and not text.startswith("<") and text.isprintable():
-        return text[:_MESSAGE_MAX_CHARS]
-    return f"the model server answered {status} without words"
+                return shown[:WORDS_MAX_CHARS]
+    return plain_words(body) or f"the model server answered {status} without words"
 
 
 def _upstream_status(status: int) -> int:

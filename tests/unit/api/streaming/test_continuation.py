@@ -152,6 +152,19 @@ def test_an_end_inside_of_what_looks_repeated_gives_it_back() -> None:
     assert _chunks(seen)[-1]["choices"][0]["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize(
+    "last", [DONE, b'data: {"id":"two","choices":[{"index":0,"finish_reason":"stop"}]}\n\n' + DONE]
+)
+def test_what_looks_repeated_is_given_back_where_the_stream_just_ends(last: bytes) -> None:
+    followed = _followed()
+    followed.feed(_event({"content": "It was a dark and stormy night"}))
+    followed.next_body()
+    seen = followed.feed(_event({"content": "It was"}, name="two") + last)
+    assert _text(seen) == "It was"
+    assert {chunk["id"] for chunk in _chunks(seen)} == {"one"}
+    assert seen.endswith(DONE)
+
+
 def test_short_text_may_come_again() -> None:
     followed = _followed()
     followed.feed(_event({"content": "ha"}))
@@ -188,6 +201,7 @@ def test_the_rest_is_shorter_by_what_was_said(name: str, limit: int | None, left
         pytest.param(b'data: {"choices":[{"index":1,"delta":{"content":"x"}}]}\n\n', id="another answer"),
         pytest.param(_event({"content": "x" * (defaults.CONTINUE_TEXT_MAX_CHARS + 1)}), id="too long"),
         pytest.param(b"data: {half a chunk\n\n", id="what nobody understands"),
+        pytest.param(_event({"content": [{"type": "text", "text": "x"}]}), id="a list of parts"),
     ],
 )
 def test_not_continued_after(event: bytes) -> None:
@@ -198,7 +212,10 @@ def test_not_continued_after(event: bytes) -> None:
     assert not followed.possible
 
 
-@pytest.mark.parametrize("event", [b": ping\n\n", b"event: x\n\n", b"data: [DONE]\n\n", b"\n"])
+@pytest.mark.parametrize(
+    "event",
+    [b": ping\n\n", b"event: x\n\n", b"data: [DONE]\n\n", b"\n", _event({}, finish=""), _event({"content": None})],
+)
 def test_what_says_nothing_is_no_reason_not_to_continue(event: bytes) -> None:
     followed = _followed()
     followed.feed(_event({"content": "text"}))

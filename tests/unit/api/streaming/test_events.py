@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from aicn import defaults
 from aicn.api.caller import Caller
 from aicn.api.reference import REFERENCE
-from aicn.api.sse import ending_of
+from aicn.api.sse import Ending, ending_of
 from aicn.api.streaming import continuable
 from aicn.api.streaming.events import EventRelay, Passage
+from aicn.api.v1 import ANTHROPIC
 from aicn.endpoints import Endpoint
 from aicn.errors import AicnError, NoCandidate, NodeUnavailable, StreamReset
 from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
@@ -176,6 +177,47 @@ async def test_others_have_their_turn_while_a_long_answer_passes() -> None:
     assert turns > len(parts) // 2
 
 
+LONG = chat("x" * (defaults.SSE_HELD_MAX_BYTES * 2))
+LAST = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+STEPS = (1_000, 50_000, 1_000_000)
+
+
+def cut(whole: bytes, step: int) -> list[bytes]:
+    return [whole[at : at + step] for at in range(0, len(whole), step)]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_what_stands_behind_a_long_event_is_seen_as_ever(step: int) -> None:
+    sent = cut(ROLE + LONG + FINISH + ALONE + DONE, step)
+    client, _, outcome = await passed(Written("one", sent), Passage(REFERENCE.event, hides_usage=True))
+    assert outcome is Outcome.OK
+    assert bytes(client.body) == ROLE + LONG + FINISH + DONE
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_an_error_behind_a_long_event_is_the_last_word(step: int) -> None:
+    sent = cut(LONG + ERROR + DONE, step)
+    client, _, outcome = await passed(Written("one", sent), Passage(REFERENCE.event))
+    assert (outcome, bytes(client.body)) == (Outcome.UPSTREAM_ERROR, LONG + ERROR)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_an_end_behind_a_long_event_is_the_end(step: int) -> None:
+    passage = Passage(ANTHROPIC.event, Ending.MESSAGE)
+    client, _, outcome = await passed(Written("one", cut(LONG + LAST, step)), passage)
+    assert (outcome, bytes(client.body)) == (Outcome.OK, LONG + LAST)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_half_an_event_at_the_end_is_nothing(*, dies: bool) -> None:
+    stream = Written("one", [*WORDS, chat("cut")[:20]], dies=dies)
+    client, _, outcome = await passed(stream, Passage(REFERENCE.event))
+    assert outcome is Outcome.CUT
+    sent, _, error = bytes(client.body).rpartition(b"data: ")
+    assert sent == b"".join(WORDS)
+    assert "error" in json.loads(error)
+
+
 async def test_error_event_behind_part_of_an_event_stands_alone() -> None:
     long = b"data: " + b"x" * (defaults.SSE_HELD_MAX_BYTES * 2)
     client, _, outcome = await passed(Written("one", [WORDS[0], long], dies=True), Passage(REFERENCE.event))
@@ -263,6 +305,12 @@ async def test_where_nobody_goes_on_the_break_is_told(other: Written | AicnError
     assert sent == b"".join(WORDS)
     assert json.loads(error)["error"]["message"].startswith("the stream broke off: ")
     assert outcome is Outcome.CUT
+
+
+async def test_where_nobody_goes_on_the_model_servers_own_failure_is_told() -> None:
+    others = Elsewhere(NoCandidate("nobody else serves it"))
+    client, _, outcome = await passed(Written("one", [*WORDS, ERROR, DONE]), others.passage())
+    assert (outcome, bytes(client.body)) == (Outcome.UPSTREAM_ERROR, b"".join(WORDS) + ERROR)
 
 
 @pytest.mark.parametrize(

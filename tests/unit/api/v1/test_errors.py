@@ -139,6 +139,7 @@ GOOD = [
     b'{"error": null}',
     b'{"code": 0, "data": 1}',
     b'{"code": "x"}',
+    b'{"code": 200, "choices": [{}]}',
     b'{"a":{"error":1}}',
 ]
 
@@ -181,6 +182,7 @@ def test_a_failure_in_any_form_is_a_failure(
         (as_json({"detail": [{"loc": ["body"], "msg": "field required"}]}), "field required"),
         (as_json({"detail": "Not Found"}), "Not Found"),
         (b"busy", "busy"),
+        (b"CUDA out of memory\n\n  tried 2 GiB\r\n", "CUDA out of memory tried 2 GiB"),
         (b"<html>502 Bad Gateway</html>", "without words"),
         (b"\x00\xff", "without words"),
         (b"", "without words"),
