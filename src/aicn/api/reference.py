@@ -32,8 +32,8 @@ class ReferenceSurface:
         """Return the event that tells `error`."""
         return b"data: " + msgspec.json.encode(event_body(error)) + b"\n\n"
 
-    def answered(self, status: int, body: bytes) -> tuple[int, bytes]:
-        """Return what a model server answered; a `code` that is not 0 with status 200 is a failure."""
+    def answered(self, status: int, body: bytes, meant: int | None = None) -> tuple[int, bytes]:  # noqa: ARG002
+        """Return what a model server answered; a `code` that is not 0 with status 200 is a failure, always 500."""
         if status >= _FAILED_FROM or b'"code"' not in body:
             return status, body
         try:

@@ -83,10 +83,10 @@ async def relay(
         return await _relay_parts(b"", answer, caller, described, use)
     enough_bytes = json_held_max_bytes if is_json else defaults.PASSED_ERROR_MAX_BYTES
     body = await answer.read_all(defaults.JSON_ANSWER_MAX_BYTES, caller.hold, enough_bytes)
-    status, told = answer.told_status or answer.status, body
+    status, told = answer.status, body
     if answer.complete or status >= _FAILED_FROM:
         # Of a failure that goes on and on the beginning is enough to put it into words.
-        status, told = surface.answered(status, body)
+        status, told = surface.answered(status, body, answer.told_status)
     if status in _COME_AGAIN and not any(name == b"retry-after" for name, _ in described):
         described.append(retry_after(_RETRY_AFTER_S))
     if told is body and not answer.complete:

@@ -38,7 +38,7 @@ class Surface(Protocol):
         """Return the event that tells `error` in a stream that has begun."""
         ...
 
-    def answered(self, status: int, body: bytes) -> tuple[int, bytes]:
+    def answered(self, status: int, body: bytes, meant: int | None = None) -> tuple[int, bytes]:
         """Return status and body for the client of what a model server answered whole.
 
         What is no failure stays as it is, byte for byte.
@@ -46,5 +46,6 @@ class Surface(Protocol):
         Args:
             status: of the model server.
             body: JSON, or, with a status of 400 and above, anything.
+            meant: the status that a failure told with status 200 should have had, if it is known.
         """
         ...

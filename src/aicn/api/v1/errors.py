@@ -191,8 +191,9 @@ class OpenAiSurface:
         _, kind, code = row_of(error)
         return b"data: " + self._body(error.message, kind, error.param, code) + b"\n\n"
 
-    def answered(self, status: int, body: bytes) -> tuple[int, bytes]:
+    def answered(self, status: int, body: bytes, meant: int | None = None) -> tuple[int, bytes]:
         """Return what a model server answered; a failure that is not in OpenAI's form is put into it."""
+        status = meant or status
         if status < _FAILED_FROM and b'"error"' not in body and b'"code"' not in body:
             return status, body
         said = _said(body)
@@ -253,8 +254,9 @@ class AnthropicSurface:
         status, _, _ = row_of(error)
         return b"event: error\ndata: " + self._body(error.message, status) + b"\n\n"
 
-    def answered(self, status: int, body: bytes) -> tuple[int, bytes]:
+    def answered(self, status: int, body: bytes, meant: int | None = None) -> tuple[int, bytes]:
         """Return what a model server answered; a failure that is not in Anthropic's form is put into it."""
+        status = meant or status
         if status < _FAILED_FROM and b'"error"' not in body and b'"code"' not in body:
             return status, body
         said = _said(body)

@@ -157,6 +157,13 @@ def test_a_refusal_in_the_form_of_its_api_passes(status: int) -> None:
 
 
 @pytest.mark.parametrize("surface", SURFACES)
+def test_a_failure_told_with_success_has_the_status_that_was_meant(surface: Surface) -> None:
+    body = as_json({"error": {"message": "too long", "code": "context_length_exceeded"}})
+    status, made = surface.answered(200, body, 400)
+    assert (status, json.loads(made)["error"]["message"]) == (400, "too long")
+
+
+@pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize(("status", "told_as"), [(200, 502), (500, 502), (422, 422), (503, 503)])
 @pytest.mark.parametrize(
     ("body", "words"),
