@@ -84,6 +84,7 @@ async def test_both_sides_of_a_request_are_one_trace(collector: _Collector) -> N
     assert [(event.name, event.time_unix_nano) for event in asking.events] == [("first content", times_ns[1])]
     assert attributes(asking) == {
         "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "aicn",
         "gen_ai.request.model": "m",
         "gen_ai.usage.output_tokens": 11,
         "aicn.side": "input",
@@ -105,6 +106,35 @@ async def test_the_trace_of_a_client_goes_on(collector: _Collector) -> None:
     assert worker.parent_span_id == asking.span_id
     assert attributes(asking)["error.type"] == "timeout"
     assert other.trace_id != asking.trace_id, "what is no traceparent counts for nothing"
+
+
+@pytest.mark.parametrize(
+    ("sent", "goes_on"),
+    [
+        (CLIENT, True),
+        (f"01{CLIENT[2:]}-later", True),
+        (f"{CLIENT}-more", False),
+        (f"ff{CLIENT[2:]}", False),
+        (f"00-{'0' * 32}-{'1' * 16}-01", False),
+        (f"00-{'1' * 32}-{'0' * 16}-01", False),
+    ],
+)
+async def test_what_is_a_trace_of_a_client(collector: _Collector, sent: str, *, goes_on: bool) -> None:
+    traces = Traces(collector.url, node="n", version="1")
+    traces.record(occasion(Side.INPUT, traceparent=sent), Outcome.OK, (1, None, 2), {})
+    await traces.close()
+    (span,) = collector.spans()
+    assert (span.trace_id.hex() == sent.split("-")[1]) is goes_on
+    assert bool(span.parent_span_id) is goes_on
+
+
+async def test_of_a_trace_that_the_client_does_not_keep_nothing_is_sent(collector: _Collector) -> None:
+    traces = Traces(collector.url, node="n", version="1")
+    for side in (Side.INPUT, Side.WORKER):
+        traces.record(occasion(side, traceparent=f"{CLIENT[:-2]}00"), Outcome.OK, (1, None, 2), {})
+    traces.record(occasion(Side.INPUT, traceparent=f"{CLIENT[:-2]}03"), Outcome.OK, (1, None, 2), {})
+    await traces.close()
+    assert len(collector.spans()) == 1
 
 
 async def test_a_collector_that_is_down_keeps_nobody_from_stopping(unused_tcp_port: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import logging
 from collections.abc import Collection, Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,6 +23,8 @@ from aicn.api.reference import REFERENCE
 from aicn.api.v1 import is_v1, surface_of
 from aicn.clock import Clock, SystemClock
 from aicn.store.keys import SECRET_PREFIX, ApiKey
+
+_log = logging.getLogger("aicn.api")
 
 _BAD_REQUEST = 400
 _UNAUTHORIZED = 401
@@ -81,7 +84,9 @@ class AccessGate:
             try:
                 scope[SCOPE_KEY] = self._admitted(scope)
             except ApiError as error:
-                await refuse(Caller(scope, receive, send), error)
+                caller = Caller(scope, receive, send)
+                _log.info("refused %.100r of %s: %s", scope["path"], caller.address, error.message)
+                await refuse(caller, error)
                 return
         await self._app(scope, receive, send)
 

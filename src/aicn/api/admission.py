@@ -111,8 +111,8 @@ class Admission:
         headers, expected = await self._drawn(principal, demand)
         began_s = self._clock.monotonic()
         try:
-            async with self.queue.turn(principal.queue, principal.limits.concurrent):
-                yield Admitted(self._clock.monotonic() - began_s, headers)
+            async with self.queue.turn(principal.queue, principal.limits.concurrent) as waited:
+                yield Admitted(self._clock.monotonic() - began_s if waited else 0.0, headers)
         except QueueFull:
             raise self._no_turn("as many requests of this caller wait for their turn as may") from None
         except QueueTimeout:
@@ -186,18 +186,21 @@ class Admission:
         now_s = self._clock.monotonic()
         if limits.tokens_per_month and demand is not None:
             self._require_month(key, limits.tokens_per_month)
-        drawn: list[tuple[str, Bucket, float]] = []
+        drawn: list[tuple[str, Bucket, float, float]] = []
+        """What, from where, how much must be there, and how much is taken."""
         if limits.requests_per_minute:
-            drawn.append(("requests", self._requests.of(key, limits.requests_per_minute, now_s), 1.0))
+            drawn.append(("requests", self._requests.of(key, limits.requests_per_minute, now_s), 1.0, 1.0))
         expected = 0
         if demand is not None and limits.counts_tokens:
             expected = self._expected(key, demand)
         if expected and limits.tokens_per_minute:
-            # Who asks for more than a minute has gets all of it: as much as there ever is.
             held = min(expected, limits.tokens_per_minute)
-            drawn.append(("tokens", self._tokens.of(key, limits.tokens_per_minute, now_s), held))
-        for what, bucket, amount in drawn:
-            missing_s = bucket.missing_s(amount)
+            # Half a minute's is enough to begin with: a bound is seldom reached, and all of it is never there while
+            # others are under way. What lacks then is a debt.
+            needed = min(held, limits.tokens_per_minute / 2)
+            drawn.append(("tokens", self._tokens.of(key, limits.tokens_per_minute, now_s), needed, held))
+        for what, bucket, needed, _ in drawn:
+            missing_s = bucket.missing_s(needed)
             if missing_s > 0:
                 raise ApiError(
                     Code.PERMISSION,
@@ -208,7 +211,7 @@ class Admission:
                     headers=_told(what, bucket.per_minute, bucket.level),
                 )
         headers: Headers = ()
-        for what, bucket, amount in drawn:
+        for what, bucket, _, amount in drawn:
             bucket.level -= amount
             headers += _told(what, bucket.per_minute, bucket.level)
         if expected:

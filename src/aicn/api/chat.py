@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from aicn import defaults
-from aicn.api.addressed import AddressedEndpoint
+from aicn.api.addressed import TRACE_HEADERS, AddressedEndpoint
 from aicn.api.caller import Caller
 from aicn.api.errors import parsing
 from aicn.api.inference import Inference, Request
@@ -34,7 +34,6 @@ _ROUTING_ONLY = ("node_id", "project", "cid")
 class JsonInferenceEndpoint(AddressedEndpoint):
     """A request whose body is one JSON object, which routes it and then goes to the model server."""
 
-    endpoint: ClassVar[Endpoint]
     first_byte_timeout_s: ClassVar[float]
 
     async def read(self, caller: Caller) -> Request:
@@ -47,11 +46,12 @@ class JsonInferenceEndpoint(AddressedEndpoint):
         except NO_JSON as error:
             raise parsing() from error
         project, model, peer = self.target(fields.project, fields.model, fields.node_id)
+        traced = (pair for pair in caller.scope["headers"] if pair[0] in TRACE_HEADERS)
         ask = Ask(
             project,
             model,
             passed,
-            headers=((b"content-type", b"application/json"),),
+            headers=((b"content-type", b"application/json"), *traced),
             endpoint=self.endpoint,
             first_byte_timeout_s=self.first_byte_timeout_s,
         )

@@ -33,19 +33,22 @@ class _Limits(msgspec.Struct):
     max_completion_tokens: msgspec.Raw = _NONE
     max_output_tokens: msgspec.Raw = _NONE
     n: msgspec.Raw = _NONE
+    best_of: msgspec.Raw = _NONE
+    prompt: msgspec.Raw = _NONE
 
 
 _limits: Final = msgspec.json.Decoder(_Limits)
+_list: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def demand_of(ask: Ask) -> Demand | None:
     """Return what `ask` may take; None: it takes no tokens, it only counts them."""
     if ask.endpoint is Endpoint.COUNT_TOKENS:
         return None
-    if not isinstance(ask.body, bytes):
-        # A form too large to be held, mostly files.
+    if ask.endpoint in FORM_ENDPOINTS or not isinstance(ask.body, bytes):
+        # Mostly files, whose size says nothing.
         return Demand()
-    return Demand(len(ask.body), None if ask.endpoint in FORM_ENDPOINTS else _answer_tokens(ask.body))
+    return Demand(len(ask.body), _answer_tokens(ask.body))
 
 
 def _answer_tokens(body: bytes) -> int | None:
@@ -55,7 +58,18 @@ def _answer_tokens(body: bytes) -> int | None:
         # It was an object when it was read; whatever is wrong with it, it bounds nothing.
         return None
     names = (limits.max_tokens, limits.max_completion_tokens, limits.max_output_tokens)
-    told = [tokens for tokens in map(whole_number, names) if tokens is not None]
-    if not told:
-        return None
-    return min(max(told) * max(1, whole_number(limits.n) or 1), defaults.REQUEST_TOKENS_MAX)
+    # Servers differ in what 0 means: nothing, or no bound.
+    told = max((whole_number(tokens) or 0 for tokens in names), default=0)
+    answers = max(1, whole_number(limits.n) or 1, whole_number(limits.best_of) or 1)
+    return min(told * answers * _prompts(limits.prompt), defaults.REQUEST_TOKENS_MAX) or None
+
+
+def _prompts(prompt: msgspec.Raw) -> int:
+    """Return how many questions a completion asks: a list holds several, unless it is one that is made of tokens."""
+    if _first_byte(prompt) != b"[":
+        return 1
+    return max(1, sum(_first_byte(each) in {b'"', b"["} for each in _list.decode(prompt)))
+
+
+def _first_byte(value: msgspec.Raw) -> bytes:
+    return memoryview(value)[:1].tobytes()

@@ -53,8 +53,8 @@ class FairQueue:
         return sum(map(len, self._lines.values()))
 
     @asynccontextmanager
-    async def turn(self, caller: str, max_of_caller: int = 0) -> AsyncIterator[None]:
-        """Wait for a turn, and hold it during the block.
+    async def turn(self, caller: str, max_of_caller: int = 0) -> AsyncIterator[bool]:
+        """Wait for a turn, and hold it during the block, which is told whether there was a wait.
 
         Args:
             caller: whose line to stand in.
@@ -64,12 +64,13 @@ class FairQueue:
             QueueFull: too many of the caller wait already.
             QueueTimeout: the turn did not come in time.
         """
-        if caller in self._lines or not self._has_room(caller, max_of_caller):
+        waits = caller in self._lines or not self._has_room(caller, max_of_caller)
+        if waits:
             await self._wait(caller, max_of_caller)
         else:
             self._take(caller)
         try:
-            yield
+            yield waits
         finally:
             self._give_back(caller)
 

@@ -6,19 +6,23 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from aicn import defaults
-from aicn.api.addressed import AddressedEndpoint
+from aicn.api.addressed import TRACE_HEADERS, AddressedEndpoint
 from aicn.api.caller import Caller
 from aicn.api.chat import JsonInferenceEndpoint
 from aicn.api.errors import ApiError, Code, parsing
+from aicn.api.form_model import OnlyModel
 from aicn.api.inference import Request
+from aicn.api.principal import principal_of
 from aicn.endpoints import Endpoint
+from aicn.errors import MalformedFrame
 from aicn.ids import InstanceId
-from aicn.routing import Ask
+from aicn.routing import Ask, StreamedBody
+from aicn.wire.multipart import boundary_of
 
 _QUERY_MAX_FIELDS: Final = 100
 
-_PASSED_HEADERS: Final = frozenset({b"content-type", b"content-encoding"})
-"""What the model server must know of a form, whose boundary is in the first."""
+_PASSED_HEADERS: Final = frozenset({b"content-type", b"content-encoding"}) | TRACE_HEADERS
+"""What the model server must know of a form, whose boundary is in the first, and may of its trace."""
 
 
 class ImageGenerationEndpoint(JsonInferenceEndpoint):
@@ -31,9 +35,11 @@ class ImageGenerationEndpoint(JsonInferenceEndpoint):
 class ImageEditEndpoint(AddressedEndpoint):
     """Images out of images: a form with files passes to the model server as it comes, the answer passes back.
 
-    The query says who is asked for what: the form is not looked into, and never held whole.
+    The query says who is asked for what: the form is never held whole, and looked into only where the caller may not
+    ask every model.
     """
 
+    endpoint = Endpoint.IMAGE_EDIT
     json_held_max_bytes = defaults.EDIT_ANSWER_HELD_MAX_BYTES
 
     async def read(self, caller: Caller) -> Request:
@@ -47,15 +53,33 @@ class ImageEditEndpoint(AddressedEndpoint):
         content_type = next((value for name, value in headers if name == b"content-type"), b"")
         if content_type.partition(b";")[0].strip().lower() != b"multipart/form-data":
             raise ApiError(Code.PARAMETER, "the body is no form with files; send it as multipart/form-data", 422)
+        principal = principal_of(caller.scope)
+        principal.require(project, model)
+        body = await caller.read_upload()
         ask = Ask(
             project,
             model,
-            await caller.read_upload(),
+            body if principal.asks_all else _naming_only(model, content_type, body),
             headers=headers,
-            endpoint=Endpoint.IMAGE_EDIT,
+            endpoint=self.endpoint,
             first_byte_timeout_s=defaults.IMAGE_FIRST_BYTE_TIMEOUT_S,
         )
         return Request(ask, peer, InstanceId("" if peer is None else params.get("cid", "")))
+
+
+def _naming_only(model: str, content_type: bytes, body: bytes | StreamedBody) -> bytes | StreamedBody:
+    """Return a form that breaks off where it names another model: servers of many take the one that stands there.
+
+    Raises:
+        ApiError: it does so in the beginning, or is no form.
+    """
+    try:
+        only = OnlyModel(boundary_of(content_type), model)
+    except MalformedFrame as error:
+        raise ApiError(Code.PARAMETER, str(error), 422) from error
+    if isinstance(body, bytes):
+        return only.checked(body)
+    return StreamedBody(only.checked(body.beginning), only.each(body.take_rest()), body.size_bytes)
 
 
 def _query(caller: Caller) -> dict[str, str]:

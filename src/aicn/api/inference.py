@@ -21,8 +21,9 @@ from aicn.api.principal import principal_of
 from aicn.api.relay import relay
 from aicn.api.streaming import StreamedRequest, StreamSettings
 from aicn.api.surface import Surface
-from aicn.errors import AicnError, AttemptsExhausted
-from aicn.ids import InstanceId, PeerId
+from aicn.endpoints import Endpoint
+from aicn.errors import AicnError, AttemptsExhausted, ModelNotFound, NoCandidate
+from aicn.ids import InstanceId, ModelName, PeerId, ProjectName
 from aicn.routing import Answer, Ask, Router
 from aicn.telemetry import Observer, Occasion, Outcome, Side, Use, outcome_of
 from aicn.tripwire import Tripwire
@@ -68,6 +69,8 @@ class Inference:
 class InferenceEndpoint(ABC):
     """ASGI endpoint of a request for a model."""
 
+    endpoint: Endpoint
+    """What is asked for."""
     json_held_max_bytes: ClassVar[int | None] = None
     """See `relay`."""
 
@@ -100,7 +103,7 @@ class InferenceEndpoint(ABC):
         except ClientGone:
             _log.debug("client went away; its request was cancelled")
         except ApiError as error:
-            await self._refuse(caller, error)
+            await self._refuse_unread(caller, error)
         except Exception:
             if not caller.started:
                 await self._refuse(caller, ApiError(Code.INTERNAL, "this node failed; its log says how", 500))
@@ -163,6 +166,27 @@ class InferenceEndpoint(ABC):
         finally:
             use.end(outcome, caller.status)
 
+    async def _refuse_unread(self, caller: Caller, error: ApiError) -> None:
+        """Refuse what was never understood; that is a use too, of which nobody knows the model."""
+        use = self._observer.begin(
+            Occasion(
+                Side.INPUT,
+                self.endpoint,
+                ProjectName(""),
+                ModelName(""),
+                ANY_INSTANCE,
+                None,
+                caller.address,
+                caller.request_id,
+                principal_of(caller.scope).key_id,
+                traceparent=header_text(caller.scope["headers"], b"traceparent"),
+            )
+        )
+        try:
+            await self._refuse(caller, error)
+        finally:
+            use.end(_outcome_of(error), caller.status)
+
     async def _carry(self, request: Request, caller: Caller, use: Use, admitted: Admitted) -> Outcome:
         """Ask for the answer and pass it on; a client that waits for a stream is kept company until it begins."""
         router, named = self._router, request.peer
@@ -202,6 +226,10 @@ class InferenceEndpoint(ABC):
 def _outcome_of(error: ApiError) -> Outcome:
     if error.status == _TOO_MANY:
         return Outcome.LIMITED
+    if error.slug == NoCandidate.slug:
+        return Outcome.NO_CANDIDATE
+    if error.slug == ModelNotFound.slug:
+        return Outcome.REFUSED
     return _OUTCOME_OF_CODE.get(error.code, Outcome.REFUSED)
 
 

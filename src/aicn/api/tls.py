@@ -15,10 +15,10 @@ from aicn.errors import ConfigError
 
 _log = logging.getLogger("aicn.api")
 
-_Stamp = tuple[int, int, int]
-"""What changes when a file is written or replaced: time in nanoseconds, size, number."""
+_Stamp = tuple[int, int, int, int]
+"""What changes when a file is written, replaced or given other rights: time, size, number, time of its state."""
 
-_NONE: Final = (0, 0, 0)
+_NONE: Final = (0, 0, 0, 0)
 
 
 class TlsFiles:
@@ -139,4 +139,5 @@ def _stamp(path: Path) -> _Stamp:
         found = path.stat()
     except OSError:
         return _NONE
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    # The last tells of rights that have changed: the files may have been unreadable for a moment.
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -76,6 +77,9 @@ def _sentence_and_status(error: Exception) -> tuple[str, int]:
         return str(error), USAGE
     if isinstance(error, AicnError):
         return str(error), FAILED
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        drop_output()
+        return f"what was done could not be told on the standard output ({error.strerror})", FAILED
     return f"{type(error).__name__}: {error}", BUG
 
 

@@ -35,7 +35,7 @@ def keys() -> None:
 @keys.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="Whose it is, or what for.")
-@click.option("--expires", default="", help="When it ends: in a while (720h), or a date and time.")
+@click.option("--expires", default=None, help="When it ends: in a while (720h), or a date and time.")
 @click.option("--model", "models", multiple=True, help="PROJECT/MODEL that it may ask, with * and ?; may come again.")
 @click.option("--requests-per-minute", type=_limit, default=None)
 @click.option("--tokens-per-minute", type=_limit, default=None, help="Of questions and answers together.")
@@ -47,7 +47,7 @@ def add(  # noqa: PLR0913 - one for each option
     *,
     path: Path,
     name: str,
-    expires: str,
+    expires: str | None,
     models: tuple[str, ...],
     requests_per_minute: int | None,
     tokens_per_minute: int | None,
@@ -63,7 +63,7 @@ def add(  # noqa: PLR0913 - one for each option
     now_s = int(time.time())
     if not name.strip() or (fault := name_fault(name, _NAME_MAX_BYTES)):
         raise UsageError(f"the name {fault if name.strip() else 'is empty'}; give the key another one")
-    ends_s = int(moment_unix_s(expires, ahead=True)) if expires else None
+    ends_s = None if expires is None else int(moment_unix_s(expires, ahead=True))
     if ends_s is not None and ends_s <= now_s:
         raise UsageError(f"{expires!r} is over already; write a time to come, 720h or 2027-01-31 say")
     _check_patterns(models)

@@ -47,7 +47,8 @@ def run_words(words: Sequence[str]) -> int:
     """Run one command line and return its exit status; no exception but SystemExit leaves it."""
     try:
         status = cli.main(list(words), prog_name="aicn", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return exits.USAGE

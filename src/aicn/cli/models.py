@@ -77,17 +77,17 @@ def discover(*, path: Path | None, ports: tuple[int, ...], wanted: bool, project
     own_ports = [] if config is None else [int(config.api.addr.rpartition(":")[2])]
     more_ports = (*ports, *(() if settings is None else settings.ports))
     selection = Selection() if settings is None else Selection(settings.include, settings.exclude, settings.names)
+    project = project or ("" if settings is None else settings.project)
+    if wanted and path is None:
+        raise UsageError("name the node's configuration file to register what was found")
+    if wanted and not project:
+        raise UsageError("name the project to register the models under: --project NAME")
     servers = asyncio.run(_scan(more_ports, own_ports))
     if as_json:
         _lines(_described(server, selection) for server in servers)
     else:
         _show(servers, selection)
-    if wanted:
-        if path is None or settings is None:
-            raise UsageError("name the node's configuration file to register what was found")
-        project = project or settings.project
-        if not project:
-            raise UsageError("name the project to register the models under: --project NAME")
+    if wanted and path is not None:
         _register(keeper_of(path), servers, ProjectName(project), selection)
 
 

@@ -229,9 +229,10 @@ class _Recorded:
             counted.add(metrics.TOKENS, (*labels, "input"), prompt)
         if completion:
             counted.add(metrics.TOKENS, (*labels, "output"), completion)
-        if self._first_s is not None:
+        if self._first_s is not None and outcome in _READ:
             counted.observe(metrics.FIRST_TOKEN, labels, self._first_s - self._began_s)
-            if completion and completion > 1:
+            # What comes whole comes at once: how long its tokens took nobody has seen.
+            if completion and completion > 1 and self._events > 1:
                 counted.observe(metrics.TOKEN_TIME, labels, (ended_s - self._first_s) / (completion - 1))
 
     def _entry(self, outcome: Outcome, status: int | None, ended_s: float) -> Entry:

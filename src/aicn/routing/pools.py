@@ -58,7 +58,7 @@ class Pool:
         self._index: dict[Place, int] = {}
         self._of_node: dict[PeerId, tuple[list[Place], list[Place]]] = {}
         """The list that a node's places are in, and the places."""
-        self._seen = self._now()
+        self._seen = instances.changes.follow(), network.follow()
         self._place(instances.peers())
 
     def follow(self) -> bool:

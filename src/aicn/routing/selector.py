@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from aicn import defaults
 from aicn.clock import Clock, SystemClock
 from aicn.endpoints import Endpoint
-from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName
+from aicn.ids import InstanceId, ModelKind, ModelName, PeerId, ProjectName, fits
 from aicn.p2p.host import Connection
 from aicn.peers import Directory
 from aicn.routing.breakers import Breakers
@@ -239,7 +239,9 @@ class Selector:
         if last is None:
             return None
         place = last[0], last[3]
-        offered = any(offer.cid == place[1] for _, offer in pool.instances.of(place[0]))
+        offered = any(
+            offer.cid == place[1] and fits(offer.kind, wanted.kind) for _, offer in pool.instances.of(place[0])
+        )
         if not offered or not self._is_connected(place[0]) or not self._may_be_asked(last, wanted, tried, now_s):
             return None
         other = self._better_of_two(pool.connected, pool, wanted, tried, now_s)

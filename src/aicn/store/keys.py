@@ -9,6 +9,7 @@ import hashlib
 import json
 import secrets
 import sqlite3
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -29,6 +30,7 @@ _SECRET_BYTES: Final = 32
 _ID_BYTES: Final = 5
 _SHOWN_CHARS: Final = len(SECRET_PREFIX) + 4
 _BUSY_TIMEOUT_S: Final = 5.0
+_POLL_S: Final = 0.02
 _SINCE_VERSION: Final = 9
 """Schema version that has keys and ledger."""
 
@@ -77,6 +79,10 @@ class ApiKey(NamedTuple):
         """Return whether it may ask that model."""
         name = f"{project}/{model}"
         return not self.models or any(matches(name, pattern) for pattern in self.models)
+
+
+class _NotMade(Exception):
+    """There is no datastore, or an old one: it may be being made or brought up to date just now."""
 
 
 def hash_of(secret: str) -> bytes:
@@ -130,12 +136,23 @@ class KeyFile:
             StoreError: it cannot be opened, or another version of this program made it.
         """
         self._lock = FileLock(folder / LOCK_NAME)
+        deadline_s = time.monotonic() + _BUSY_TIMEOUT_S
+        while (connection := self._opened(folder, last=time.monotonic() >= deadline_s)) is None:
+            time.sleep(_POLL_S)
+        self._connection = connection
+
+    def _opened(self, folder: Path, *, last: bool) -> sqlite3.Connection | None:
+        """Return the datastore, None if another process is making it just now, unless this is the `last` try."""
         try:
             alone = folder.is_dir() and self._lock.acquire()
         except OSError as error:
             raise StoreError(f"the datastore {folder} cannot be used ({error.strerror}); check its rights") from error
         try:
-            self._connection = open_database(folder) if alone else _connect(folder / FILE_NAME)
+            return open_database(folder) if alone else _connect(folder / FILE_NAME)
+        except _NotMade as error:
+            if last:
+                raise StoreError(str(error)) from None
+            return None
         except BaseException:
             self._lock.release()
             raise
@@ -205,7 +222,7 @@ class KeyFile:
         """Close a key for good, and drop it from the list if it is to be forgotten.
 
         Args:
-            named: its id or, if only one key has it, its name.
+            named: its id or, if only one key has it, its name; of several keys those count that are not revoked.
             now_unix_s: seconds since 1970 UTC.
             forget: whether nothing is to be kept of it; the ledger keeps its id.
 
@@ -213,7 +230,10 @@ class KeyFile:
             UsageError: there is no such key, or more than one.
             StoreError: it cannot be written.
         """
-        found = [key for key in self.all() if named in {key.id, key.name}]
+        known = self.all()
+        found = [key for key in known if key.id == named] or [key for key in known if key.name == named]
+        if len(found) > 1:
+            found = [key for key in found if key.revoked_unix_s is None] or found
         if len(found) != 1:
             how_many = "no key" if not found else f"{len(found)} keys"
             raise UsageError(f"{how_many} with the id or name {named!r}; `aicn keys list` shows their ids")
@@ -233,7 +253,7 @@ class KeyFile:
 def _connect(path: Path) -> sqlite3.Connection:
     """Open the file that a running node uses."""
     if not path.is_file():
-        raise StoreError(f"there is no datastore at {path}; name a node's datastore folder or its configuration")
+        raise _NotMade(f"there is no datastore at {path}; name a node's datastore folder or its configuration")
     try:
         connection = sqlite3.connect(
             f"file:{quote(str(path.absolute()))}?mode=rw", uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None
@@ -245,7 +265,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         connection.close()
         raise _failure(error) from error
-    except StoreError:
+    except (StoreError, _NotMade):
         connection.close()
         raise
     return connection
@@ -254,7 +274,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     version = schema_version(connection)
     if version < _SINCE_VERSION:
-        raise StoreError(f"{path} is in use by an earlier version of aicn; stop that node, and start this version")
+        raise _NotMade(f"{path} is in use by an earlier version of aicn; stop that node, and start this version")
     if version > len(SCHEMA) and not is_compatible(connection):
         raise StoreError(f"{path} was made by a later version of aicn; use that one")
 

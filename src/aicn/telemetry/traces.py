@@ -23,8 +23,14 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-_TRACEPARENT: Final = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-[0-9a-f]{2}")
-"""Version 0 of https://www.w3.org/TR/trace-context/."""
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<span>[0-9a-f]{16})"
+    r"-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
+)
+"""https://www.w3.org/TR/trace-context/: later versions begin like version 0, ids of zeros are none."""
+
+_SAMPLED: Final = 1
+"""The flag of those whose trace is kept."""
 
 Attribute = str | int | float
 
@@ -85,7 +91,11 @@ class Traces:
         from opentelemetry.context import Context  # noqa: PLC0415
 
         began_ns, first_ns, ended_ns = times_ns
-        trace_id, parent_id, span_id = _identify(occasion)
+        sent = _parent_of(occasion)
+        if sent is not None and not int(sent["flags"], 16) & _SAMPLED:
+            # The client keeps nothing of this trace: half of one would be of no use.
+            return
+        trace_id, parent_id, span_id = _identify(occasion, sent)
         self._ids.trace_id, self._ids.span_id = trace_id, span_id
         sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
         parent = trace.SpanContext(trace_id, parent_id, is_remote=True, trace_flags=sampled)
@@ -97,6 +107,7 @@ class Traces:
             trace.SpanKind.SERVER,
             {
                 "gen_ai.operation.name": operation,
+                "gen_ai.provider.name": "aicn",
                 "gen_ai.request.model": occasion.model,
                 "aicn.side": occasion.side.value,
                 "aicn.project": occasion.project,
@@ -118,9 +129,14 @@ class Traces:
         await asyncio.to_thread(self._provider.shutdown)
 
 
-def _identify(occasion: Occasion) -> tuple[int, int, int]:
-    """Return ids of the trace, of the parent's span (0: none) and of the span."""
+def _parent_of(occasion: Occasion) -> re.Match[str] | None:
+    """Return what the client says of its own trace, None if nothing that is valid."""
     sent = _TRACEPARENT.fullmatch(occasion.traceparent)
+    return None if sent is None or (sent["version"] == "00" and sent["more"]) else sent
+
+
+def _identify(occasion: Occasion, sent: re.Match[str] | None) -> tuple[int, int, int]:
+    """Return ids of the trace, of the parent's span (0: none) and of the span."""
     trace_id = int(sent["trace"], 16) if sent else _hash(f"{occasion.request_id} trace", 16)
     asking_id = _hash(f"{occasion.request_id} {Side.INPUT.value}", 8)
     if occasion.side is Side.INPUT:

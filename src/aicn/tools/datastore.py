@@ -15,6 +15,7 @@ from urllib.parse import quote
 from aicn.config import ConfigFile
 from aicn.errors import StoreError, StoreMissing
 from aicn.store.database import FILE_NAME, is_corrupt
+from aicn.store.kv import LOCK_NAME
 
 KEY_VALUES: Final = "kv"
 """The table whose rows are shown by namespace; every other table is shown as it is."""
@@ -57,12 +58,21 @@ def find_datastore(path: Path) -> Path:
         StoreMissing: there is none.
         ConfigError: a configuration file cannot be used.
     """
-    folder = Path(ConfigFile.load(path).config.app.datastore) if path.suffix == ".json" and path.is_file() else path
-    if folder.is_file():
-        folder = folder.parent
-    if not folder.is_dir():
+    if path.is_file() and path.name != FILE_NAME:
+        folder = Path(ConfigFile.load(path).config.app.datastore)
+        # Nobody may have used it yet: its node makes it when it starts.
+        found = folder.is_dir()
+    else:
+        folder = path.parent if path.is_file() else path
+        found = folder.is_dir() and _may_be_a_datastore(folder)
+    if not found:
         raise StoreMissing(f"there is no datastore at {folder}; name a node's datastore folder or its configuration")
     return folder
+
+
+def _may_be_a_datastore(folder: Path) -> bool:
+    """Return whether a node has used it, or may begin to: it is empty."""
+    return next(folder.iterdir(), None) is None or any((folder / name).exists() for name in (FILE_NAME, LOCK_NAME))
 
 
 def find_database(path: Path) -> Path:

@@ -94,7 +94,8 @@ async def test_tokens_per_minute_are_those_that_the_answers_tell() -> None:
     node.clock.advance(84.0)
     assert (await node.ask(who, size_bytes=4, answer=None))["x-ratelimit-remaining-tokens"] == "0"
     error = await node.refused(who, size_bytes=4 * 500, answer=None)
-    assert error.retry_after_s == pytest.approx(26.0)
+    # It has 240 once the one before has ended here, and half of a minute's is enough to begin.
+    assert error.retry_after_s == pytest.approx(6.0)
 
 
 async def test_requests_under_way_hold_the_tokens_that_they_will_take() -> None:
@@ -154,6 +155,23 @@ async def test_a_burst_of_a_new_key_holds_what_each_answer_may_have() -> None:
         for _ in range(1_000 // (10 + defaults.ANSWER_TOKENS_GUESSED)):
             await burst.enter_async_context(node.admission.admit(who, "P", "m", Demand(40)))
         assert (await node.refused(who, answer=None)).slug == "rate_limit_exceeded"
+
+
+async def test_a_bound_that_is_never_reached_refuses_nobody() -> None:
+    node, who = Node(), principal(tokens_per_minute=1_000)
+    for _ in range(6):
+        await node.ask(who, answer=8_192)
+        node.admission.spent("key_1", who.limits, 100)
+    assert (await node.refused(who, answer=8_192)).retry_after_s == pytest.approx(6.0)
+
+
+async def test_whoever_sets_a_high_bound_has_his_turn_beside_one_who_always_asks() -> None:
+    node, who = Node(), principal(tokens_per_minute=1_000)
+    for _ in range(60):
+        async with node.admission.admit(who, "P", "m", Demand(20, 5)):
+            node.clock.advance(1.0)
+            await node.ask(who, answer=1_000)
+        node.admission.spent("key_1", who.limits, 10)
 
 
 async def test_a_burst_of_a_new_key_takes_one_answer_more_than_the_month_has() -> None:

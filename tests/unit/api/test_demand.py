@@ -27,6 +27,13 @@ def ask(body: bytes, endpoint: Endpoint = Endpoint.CHAT) -> Ask:
         (b',"max_tokens":20,"n":0', 20),
         (b',"max_tokens":"20"', None),
         (b',"max_tokens":-1', None),
+        (b',"max_tokens":0', None),
+        (b',"max_tokens":20,"best_of":4,"n":2', 80),
+        (b',"max_tokens":20,"prompt":["a","b"]', 40),
+        (b',"max_tokens":20,"prompt":[[1,2],[3]],"n":2', 80),
+        (b',"max_tokens":20,"prompt":[1,2,3]', 20),
+        (b',"max_tokens":20,"prompt":[]', 20),
+        (b',"max_tokens":20,"prompt":"a"', 20),
         (b',"max_tokens":2.5', None),
         (b',"max_tokens":[1]', None),
         (b',"max_tokens":999999999999', defaults.REQUEST_TOKENS_MAX),
@@ -41,5 +48,5 @@ def test_the_bounds_of_an_answer(members: bytes, tokens: int | None) -> None:
 
 def test_a_form_bounds_nothing_and_what_is_only_counted_takes_nothing() -> None:
     form = b'--b\r\ncontent-disposition: form-data; name="max_tokens"\r\n\r\n5\r\n--b--\r\n'
-    assert demand_of(ask(form, Endpoint.TRANSCRIPTION)) == Demand(len(form))
+    assert demand_of(ask(form, Endpoint.TRANSCRIPTION)) == Demand()
     assert demand_of(ask(b'{"max_tokens":5}', Endpoint.COUNT_TOKENS)) is None

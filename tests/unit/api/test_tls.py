@@ -5,6 +5,7 @@ import ssl
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,26 @@ def test_a_renewal_that_is_half_done_changes_nothing(tmp_path: Path, caplog: pyt
     key.write_bytes(renewed)
     assert files.look()
     assert b"b.example" in served(files.context)
+
+
+def test_one_that_could_not_be_read_for_a_moment_is_read_when_it_can_be(tmp_path: Path) -> None:
+    files = TlsFiles(*write_certificate(tmp_path, "a.example"))
+    certificate, key = write_certificate(tmp_path, "b.example")
+    found, read = key.stat(), []
+    with pytest.MonkeyPatch.context() as patch:
+
+        def unreadable(*_: Any, **__: Any) -> None:
+            read.append(1)
+            raise PermissionError(13, "Permission denied")
+
+        patch.setattr(ssl.SSLContext, "load_cert_chain", unreadable)
+        assert not files.look()
+    assert read
+    key.chmod(0o644 if found.st_mode & 0o777 != 0o644 else 0o600)
+    assert key.stat().st_mtime_ns == found.st_mtime_ns
+    assert files.look()
+    assert b"b.example" in served(files.context)
+    assert certificate.exists()
 
 
 def test_one_that_is_over_takes_no_other_ones_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

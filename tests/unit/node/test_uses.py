@@ -20,6 +20,7 @@ from aicn.store.database import FILE_NAME
 from aicn.telemetry import Metrics, Occasion, Outcome, Side, Spent, Use, metrics
 
 ANSWER = b'{"choices":[],"usage":{"prompt_tokens":12,"completion_tokens":11}}'
+STREAM = b'data: {"choices":[{}]}\n\ndata: ' + ANSWER + b"\n\n"
 
 
 class _Recording:
@@ -92,9 +93,9 @@ async def test_a_chat_that_went_well(recording: _Recording) -> None:
     recording.clock.advance(0.5)
     use.served_by(PeerId("16Uiu2HAmPeer"), InstanceId("c1"), 2)
     use.first_byte()
-    use.part(ANSWER[:20])
+    use.part(STREAM[:20])
     recording.clock.advance(2.0)
-    use.part(ANSWER[20:])
+    use.part(STREAM[20:])
     use.end(Outcome.OK, 200)
     assert await recording.kept() == (
         [
@@ -115,7 +116,7 @@ async def test_a_chat_that_went_well(recording: _Recording) -> None:
                 prompt_tokens=12,
                 completion_tokens=11,
                 images=None,
-                answer_bytes=len(ANSWER),
+                answer_bytes=len(STREAM),
             )
         ],
         [None],
@@ -124,11 +125,30 @@ async def test_a_chat_that_went_well(recording: _Recording) -> None:
     assert recording.cells(metrics.IN_FLIGHT) == {("input", "chat"): 0}
     assert recording.cells(metrics.REQUESTS) == {(*labels, "ok"): 1}
     assert recording.cells(metrics.TOKENS) == {(*labels, "input"): 12, (*labels, "output"): 11}
-    assert recording.cells(metrics.ANSWER_BYTES) == {labels: len(ANSWER)}
+    assert recording.cells(metrics.ANSWER_BYTES) == {labels: len(STREAM)}
     assert recording.cells(metrics.ATTEMPTS) == {("chat",): 2}
     assert recording.cells(metrics.FIRST_TOKEN)[labels].total == pytest.approx(0.5)
     assert recording.cells(metrics.TOKEN_TIME)[labels].total == pytest.approx(0.2)
     assert recording.cells(metrics.DURATION)[labels].total == pytest.approx(2.5)
+
+
+async def test_an_answer_that_comes_whole_tells_nothing_of_its_tokens_times(recording: _Recording) -> None:
+    use = recording.begin()
+    recording.clock.advance(2.0)
+    use.first_byte()
+    use.part(ANSWER)
+    use.end(Outcome.OK, 200)
+    (first,) = recording.cells(metrics.FIRST_TOKEN).values()
+    assert first.total == pytest.approx(2.0)
+    assert not recording.cells(metrics.TOKEN_TIME)
+
+
+async def test_the_first_content_of_a_failure_is_no_first_token(recording: _Recording) -> None:
+    use = recording.begin()
+    use.first_byte()
+    use.part(b'{"error":{}}')
+    use.end(Outcome.UPSTREAM_ERROR, 400)
+    assert not recording.cells(metrics.FIRST_TOKEN)
 
 
 async def test_images(recording: _Recording) -> None:

@@ -360,6 +360,15 @@ def test_a_conversation_goes_on_elsewhere_when_its_node_fails_or_goes() -> None:
     assert set(network.chosen(wanted=conversation)) == {"d"}, "all others were not heard for too long"
 
 
+def test_a_conversation_goes_on_only_with_what_does_what_is_asked_for() -> None:
+    network = Network()
+    network.add("draws", kind=ModelKind.IMAGE_GENERATION)
+    network.add("edits", kind=ModelKind.IMAGE_EDIT)
+    drawn = WANTED._replace(session="s", kind=ModelKind.IMAGE_GENERATION)
+    assert set(network.chosen(wanted=drawn)) == {"draws"}
+    assert set(network.chosen(wanted=drawn._replace(kind=ModelKind.IMAGE_EDIT))) == {"edits"}
+
+
 def test_few_that_can_be_asked_are_found_among_many() -> None:
     network = Network()
     for number in range(200):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 import msgspec
 
@@ -62,13 +62,11 @@ _string: Final = msgspec.json.Decoder(str)
 class V1Endpoint(InferenceEndpoint):
     """What all requests of `/v1` for a model have in common."""
 
-    endpoint: ClassVar[Endpoint]
-
     def __init__(self, parts: Inference, names: Names, endpoint: Endpoint) -> None:
         """Ask models, which `names` finds, through `endpoint`."""
         super().__init__(parts, surface_of_endpoint(endpoint))
         self._names = names
-        self._endpoint = endpoint
+        self.endpoint = endpoint
 
     def find(self, caller: Caller, name: str) -> tuple[ProjectName, ModelName]:
         """Return the model that `caller` means by a name; as `Names.find`."""
@@ -103,7 +101,7 @@ class JsonEndpoint(V1Endpoint):
                 model,
                 body if name == model and stands_once(body, "model") else with_text_member(body, "model", model),
                 headers=passed_headers(headers),
-                endpoint=self._endpoint,
+                endpoint=self.endpoint,
                 first_byte_timeout_s=self.first_byte_timeout_s,
                 session=_session(headers, fields) or None,
             )

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncGenerator
-from typing import IO, Final
+from typing import IO
 
 from aicn import defaults
 from aicn.api.budget import Budget
 from aicn.api.caller import Caller
 from aicn.api.errors import ApiError, Code
+from aicn.api.form_model import MODEL, OnlyModel
 from aicn.api.inference import Inference, Request
 from aicn.api.v1.asks import V1Endpoint, passed_headers, refuse_encoded
 from aicn.api.v1.names import Names
@@ -23,8 +24,6 @@ from aicn.errors import MalformedFrame
 from aicn.routing import Ask, StreamedBody
 from aicn.wire.http_frames import Headers, header_text
 from aicn.wire.multipart import Field, FieldFinder, boundary_of
-
-_MODEL: Final = "model"
 
 
 class FormEndpoint(V1Endpoint):
@@ -45,7 +44,7 @@ class FormEndpoint(V1Endpoint):
         except MalformedFrame as error:
             raise ApiError(Code.PARAMETER, str(error), 415) from error
         refuse_encoded(headers)
-        finder = FieldFinder(boundary, frozenset({_MODEL}))
+        finder = FieldFinder(boundary, frozenset({MODEL}))
         body = await caller.read_upload()
         beginning = body if isinstance(body, bytes) else body.beginning
         spooled: Spooled | None = None
@@ -62,9 +61,9 @@ class FormEndpoint(V1Endpoint):
         ask = Ask(
             project,
             model,
-            _with(body, spooled, field, model.encode(), Behind(boundary)),
+            _with(body, spooled, field, model.encode(), OnlyModel(boundary)),
             headers=passed_headers(headers),
-            endpoint=self._endpoint,
+            endpoint=self.endpoint,
             first_byte_timeout_s=defaults.IMAGE_FIRST_BYTE_TIMEOUT_S,
             session=header_text(headers, b"x-aicn-session")[: defaults.SESSION_MAX_CHARS] or None,
         )
@@ -72,9 +71,9 @@ class FormEndpoint(V1Endpoint):
 
 
 def _found(finder: FieldFinder) -> Field:
-    field = finder.found.get(_MODEL)
+    field = finder.found.get(MODEL)
     if field is None:
-        raise ApiError(Code.PARAMETER, "the form has no field `model`", param=_MODEL)
+        raise ApiError(Code.PARAMETER, "the form has no field `model`", param=MODEL)
     return field
 
 
@@ -83,7 +82,7 @@ def _content_type(headers: Headers) -> bytes:
 
 
 def _with(
-    body: bytes | StreamedBody, spooled: Spooled | None, field: Field, model: bytes, behind: Behind
+    body: bytes | StreamedBody, spooled: Spooled | None, field: Field, model: bytes, behind: OnlyModel
 ) -> bytes | StreamedBody:
     """Return the body with `model` in the place of the field, what stands behind it looked through by `behind`."""
     if isinstance(body, bytes):
@@ -93,39 +92,6 @@ def _with(
         return StreamedBody(b"", spooled.parts(field, model, behind), size_bytes)
     held = b"%b%b%b" % (body.beginning[: field.begin], model, behind.checked(body.beginning[field.end :]))
     return StreamedBody(held, behind.each(body.take_rest()), size_bytes)
-
-
-class Behind:
-    """What stands behind the model's name in a form, and may not name another one.
-
-    Programs differ in which of two fields of one name they take: the second could be a model that the caller may not
-    ask.
-    """
-
-    def __init__(self, boundary: bytes) -> None:
-        self._finder = FieldFinder(boundary, frozenset({_MODEL}))
-
-    def checked(self, part: bytes) -> bytes:
-        """Return the next part as it is.
-
-        Raises:
-            ApiError: a second field has that name, or the form is none any more.
-        """
-        try:
-            self._finder.feed(part)
-        except MalformedFrame as error:
-            raise ApiError(Code.PARAMETER, str(error)) from error
-        if self._finder.found:
-            raise ApiError(Code.PARAMETER, "the form has more than one field `model`", param=_MODEL)
-        return part
-
-    async def each(self, parts: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-        """Yield all parts as they are."""
-        try:
-            async for part in parts:
-                yield self.checked(part)
-        finally:
-            await parts.aclose()
 
 
 class Spooled:
@@ -174,7 +140,7 @@ class Spooled:
         self._budget.give_back(self._counted_bytes)
         self._counted_bytes = 0
 
-    async def parts(self, field: Field, model: bytes, behind: Behind) -> AsyncGenerator[bytes]:
+    async def parts(self, field: Field, model: bytes, behind: OnlyModel) -> AsyncGenerator[bytes]:
         """Yield the form with `model` in the place of the field: from the file, then as it arrives."""
         file = self._file
         if file is None:

@@ -8,7 +8,8 @@ import pytest
 
 from aicn.api.budget import Budget
 from aicn.api.errors import ApiError
-from aicn.api.v1.forms import Behind, Spooled
+from aicn.api.form_model import OnlyModel
+from aicn.api.v1.forms import Spooled
 from aicn.errors import MalformedFrame
 from aicn.routing import StreamedBody
 from aicn.wire.multipart import FieldFinder
@@ -37,7 +38,7 @@ async def test_the_form_comes_back_with_another_name_and_what_was_still_to_come(
     spooled = Spooled(body(b"x" * 5_000, b"y" * 5_000 + FIELD[:20], FIELD[20:] + END[:10], END[10:]), budget)
     await spooled.read(found)
     assert budget.held_bytes == len(BEGIN) + 10_000 + len(FIELD) + 10
-    parts = [part async for part in spooled.parts(found.found["model"], b"m", Behind(b"b"))]
+    parts = [part async for part in spooled.parts(found.found["model"], b"m", OnlyModel(b"b"))]
     whole = BEGIN + b"x" * 5_000 + b"y" * 5_000 + FIELD.replace(b"P/m", b"m") + END
     assert b"".join(parts) == whole
     assert budget.held_bytes == 0
@@ -46,7 +47,7 @@ async def test_the_form_comes_back_with_another_name_and_what_was_still_to_come(
 @pytest.mark.parametrize("step", [1, 7, 10_000])
 async def test_a_form_that_names_a_second_model_is_refused_wherever_it_does(step: int) -> None:
     rest = b'\r\n--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx' + FIELD + END
-    behind = Behind(b"b")
+    behind = OnlyModel(b"b")
     with pytest.raises(ApiError) as refused:
         for start in range(0, len(rest), step):
             behind.checked(rest[start : start + step])
@@ -73,3 +74,25 @@ async def test_what_is_no_form_is_refused_and_leaves_nothing() -> None:
         await spooled.read(finder())
     spooled.close()
     assert budget.held_bytes == 0
+
+
+OTHER = FIELD.replace(b"P/m", b"other")
+ASKED = FIELD.replace(b"P/m", b"m")
+
+
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+@pytest.mark.parametrize(
+    ("fields", "passes"),
+    [(b"", True), (ASKED, True), (ASKED + ASKED, True), (OTHER, False), (ASKED + OTHER, False), (OTHER + ASKED, False)],
+)
+async def test_a_form_names_no_model_but_the_one_that_is_asked_for(fields: bytes, step: int, *, passes: bool) -> None:
+    form = BEGIN + b"x" * 100 + fields + END
+    only = OnlyModel(b"b", "m")
+    parts = [form[start : start + step] for start in range(0, len(form), step)]
+    if passes:
+        assert b"".join(only.checked(part) for part in parts) == form
+    else:
+        with pytest.raises(ApiError, match="names another model") as refused:
+            for part in parts:
+                only.checked(part)
+        assert refused.value.status == 400

@@ -1,0 +1,63 @@
+"""Which model a form names, looked at while it passes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from aicn.api.errors import ApiError, Code
+from aicn.errors import MalformedFrame
+from aicn.wire.multipart import FieldFinder
+
+MODEL = "model"
+
+
+class OnlyModel:
+    """Passes a form on, or the rest of one, as long as it names no model but the one that was asked for.
+
+    Programs differ in which of two fields of one name they take: one of them could be a model that the caller may not
+    ask.
+    """
+
+    def __init__(self, boundary: bytes, name: str | None = None) -> None:
+        """Look at a form that `boundary` parts; None: it may name no model at all, not even once more."""
+        self._boundary = boundary
+        self._name = name
+        self._finder = FieldFinder(boundary, frozenset({MODEL}))
+        self._fed_bytes = 0
+        """To this finder."""
+
+    def checked(self, part: bytes) -> bytes:
+        """Return the next part as it is.
+
+        Raises:
+            ApiError: it names another model, or is no form any more.
+        """
+        rest = part
+        while True:
+            try:
+                self._finder.feed(rest)
+            except MalformedFrame as error:
+                raise ApiError(Code.PARAMETER, str(error)) from error
+            self._fed_bytes += len(rest)
+            field = self._finder.found.get(MODEL)
+            if field is None:
+                return part
+            if self._name is None:
+                raise ApiError(Code.PARAMETER, "the form has more than one field `model`", param=MODEL)
+            if field.value != self._name:
+                raise ApiError(
+                    Code.PARAMETER, "the form names another model than the one that is asked for", param=MODEL
+                )
+            # What stands behind it may name one again. The delimiter there may have begun in an earlier part.
+            behind_bytes = self._fed_bytes - field.end
+            before = b"\r\n--%b" % self._boundary
+            rest = before[: max(0, behind_bytes - len(rest))] + rest[max(0, len(rest) - behind_bytes) :]
+            self._finder, self._fed_bytes = FieldFinder(self._boundary, frozenset({MODEL})), 0
+
+    async def each(self, parts: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        """Yield all parts as they are."""
+        try:
+            async for part in parts:
+                yield self.checked(part)
+        finally:
+            await parts.aclose()
