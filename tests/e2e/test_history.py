@@ -84,7 +84,7 @@ def kept_bytes(node: NodeProcess) -> bytes:
 
 async def test_a_chat_is_in_the_history_of_both_nodes(pair: _Pair) -> None:
     assert (await pair.chat())[0] == 200
-    pair.server.plan = Plan(events=3, gap_ms=30)
+    pair.server.plan = Plan(events=3, gap_ms=200)
     assert (await pair.chat(stream=True))[0] == 200
     assert (await pair.chat(model="invented"))[0] == 500
 

@@ -21,7 +21,7 @@ from support.processes import POLL_S, NodeProcess, Nodes
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PROJECT, MODEL = "P", "m"
-SLOW_MS = 1_500
+SLOW_MS = 3_000
 """Many times the silence after which the nodes of this module send a comment."""
 
 
@@ -78,7 +78,7 @@ async def network(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Net
         Nodes(tmp_path_factory.mktemp("streams")) as nodes,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http,
     ):
-        routing = {"KeepAlive": "100ms"}
+        routing = {"KeepAlive": "300ms"}
         asked = nodes.make("input", AICN={"Routing": routing})
         always = nodes.make("input", AICN={"Routing": {**routing, "Continue": True}})
         known = [asked.multiaddr, always.multiaddr]

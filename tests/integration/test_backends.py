@@ -321,11 +321,11 @@ async def test_server_that_takes_an_upload_is_not_silent() -> None:
 
     async def body() -> AsyncIterator[bytes]:
         for _ in range(8):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
             yield b"part"
 
     async with (
-        serving(serve, idle_timeout_s=0.4) as (server, client),
+        serving(serve, idle_timeout_s=2.0) as (server, client),
         client.exchange("POST", server.url, [], body()) as reply,
     ):
         assert await reply.read_some() == b"ok"

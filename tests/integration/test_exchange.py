@@ -83,10 +83,10 @@ async def test_slow_answer_is_no_silence(hosts: HostMaker) -> None:
         await stream.read()
         await stream.write(OK)
         for letter in b"hello":
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.3)
             await stream.write(bytes([letter]))
 
-    assert await _answer(hosts, drip, _ask(idle_timeout_s=0.2)) == b"hello"
+    assert await _answer(hosts, drip, _ask(idle_timeout_s=1.2)) == b"hello"
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 2", OK + b"he", CHUNKED + b"2\r\nhe\r\n"])

@@ -185,13 +185,13 @@ async def test_sender_that_goes_resets_the_stream(hosts: HostMaker, then: str) -
 async def test_clock_of_the_first_byte_starts_when_the_body_is_through(hosts: HostMaker) -> None:
     async def slow() -> AsyncGenerator[bytes]:
         for _ in range(6):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
             yield b"x"
 
     one, other = await hosts.pair(Reader().handle)
     body = StreamedBody(BEGINNING, slow(), None)
     async with asyncio.timeout(DEADLINE_S):
-        async with ask_peer(_opener(one), other.peer, ANY, _ask(body, first_byte_timeout_s=0.3)) as answer:
+        async with ask_peer(_opener(one), other.peer, ANY, _ask(body, first_byte_timeout_s=1.5)) as answer:
             assert answer.status == 200
         two, silent = await hosts.pair(Reader(delay_s=60.0).handle)
         ask = _ask(Source(b"x").body(sized=True), first_byte_timeout_s=0.1)

@@ -183,7 +183,7 @@ async def test_options_and_wallet_reach_the_model(met: Meeting) -> None:
 
 @one_network
 async def test_the_load_is_told(met: Meeting) -> None:
-    met.server.plan = Plan(first_byte_ms=1_500)
+    met.server.plan = Plan(first_byte_ms=4_000)
     asking = asyncio.create_task(met.chat())
     await met.heartbeat("m", 1)
     assert (await asking).code == 0
@@ -263,7 +263,7 @@ async def test_a_reply_that_is_too_large_is_a_clean_error(met: Meeting) -> None:
     assert said.code != 0
     assert "1" in said.message
     assert said.size < 4_096
-    met.server.plan = Plan(first_byte_ms=1_200)
+    met.server.plan = Plan(first_byte_ms=4_000)
     asking = asyncio.create_task(met.chat())
     await met.heartbeat("m", 1)
     assert (await asking).code == 0

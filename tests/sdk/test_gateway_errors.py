@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 from .asks import HELLO
 from .gateway import TALKER, Gateway, running_gateway
@@ -64,7 +65,8 @@ async def test_time_size_nodes_and_connections_run_out(hurried: Gateway, clients
 
     # A stream, and a chat that waits, while the Input dies.
     hurried.renew()
-    stream = await chat.create(model=TALKER, messages=HELLO, stream=True, extra_body=SLOW)
+    long: list[ChatCompletionMessageParam] = [{"role": "user", "content": "word " * 2_000}]
+    stream = await chat.create(model=TALKER, messages=long, stream=True, extra_body=SLOW)
     chunks = aiter(stream)
     await anext(chunks)
     waiting = asyncio.ensure_future(chat.create(model=TALKER, messages=HELLO, extra_body=HANG))

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use aicn_p2p::{Config, Error, Multiaddr, PeerAddrs, PeerId, RoutingMode};
-use support::{Host, PATIENCE, config, eventually, read_all, within, write_all};
+use support::{Host, PATIENCE, config, eventually, found, read_all, within, write_all};
 
 const KEY: [u8; 34] = [0x12; 34];
 
@@ -13,19 +13,6 @@ fn with(mode: RoutingMode) -> Config {
     let mut config = config();
     config.routing_mode = mode;
     config
-}
-
-/// Search until `enough` providers are found: an announcement is not acknowledged, so another connection can be
-/// faster with a question than the one that brought the answer.
-async fn found(host: &Host, limit: usize, enough: impl Fn(&[PeerAddrs]) -> bool) -> Vec<PeerAddrs> {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        let found = within(host.handle.find_providers(KEY.to_vec(), limit, PATIENCE)).await.expect("searches");
-        if enough(&found) {
-            return found;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "not enough was ever found: {found:?}");
-    }
 }
 
 async fn joined(server: &Host) -> Host {
@@ -43,7 +30,7 @@ async fn what_one_client_provides_another_finds_through_a_server() {
     assert_eq!(within(input.handle.find_providers(KEY.to_vec(), 10, PATIENCE)).await, Ok(vec![]));
 
     within(worker.handle.provide(KEY.to_vec())).await.expect("provides");
-    let found = found(&input, 10, |found| !found.is_empty()).await;
+    let found = found(&input, KEY, 10, |found| !found.is_empty()).await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((found[0].peer, &found[0].addrs), (worker.id(), &worker.handle.listen_addrs()));
 
@@ -59,7 +46,7 @@ async fn what_was_provided_alone_is_told_to_the_first_server_met() {
     worker.connect(&server).await;
     worker.identified(server.id()).await;
     let input = joined(&server).await;
-    found(&input, 10, |found| !found.is_empty()).await;
+    found(&input, KEY, 10, |found| !found.is_empty()).await;
 }
 
 #[tokio::test]
@@ -72,7 +59,7 @@ async fn more_than_twenty_providers_of_one_key_are_found() {
         workers.push(worker);
     }
     let input = joined(&server).await;
-    let found = found(&input, 100, |found| found.len() >= 25).await;
+    let found = found(&input, KEY, 100, |found| found.len() >= 25).await;
     assert_eq!(found.len(), 25);
     assert!(found.iter().all(|provider| !provider.addrs.is_empty()));
     let some = within(input.handle.find_providers(KEY.to_vec(), 3, PATIENCE)).await.expect("searches");
@@ -116,7 +103,7 @@ async fn a_new_address_is_announced_for_what_was_provided_before() {
     worker.handle.listen(circuit.clone(), PATIENCE).await.expect("the relay agrees");
     let input = joined(&server).await;
     let knows = |provider: &PeerAddrs| provider.peer == worker.id() && provider.addrs.contains(&circuit);
-    found(&input, 10, |found| found.iter().any(knows)).await;
+    found(&input, KEY, 10, |found| found.iter().any(knows)).await;
 }
 
 #[tokio::test]

@@ -10,24 +10,18 @@ from aicn import defaults
 from aicn.errors import (
     AttemptsExhausted,
 )
-from aicn.routing import Router, RouteSettings, SampleOutcome
+from aicn.routing import RouteSettings, SampleOutcome
+from support.hosts import until
 from support.scripted_peers import DEADLINE_S, DONE, EVENTS, GOOD, HANG, RESET, ROLE, WORD, Peers, ask, read
 
 HEDGING = RouteSettings(hedges=True)
-
-
-async def _saved(router: Router, peers: Peers) -> None:
-    """Let requests save up for a second attempt."""
-    async with router.send(ask()) as answer:
-        assert answer.status == 200
-    peers.asked.clear()
 
 
 async def test_slow_first_is_overtaken_and_cancelled() -> None:
     peers = Peers((GOOD,), (EVENTS, ROLE, HANG), (GOOD,))
     peers.usual_s = 0.0
     async with asyncio.timeout(DEADLINE_S), peers.router(HEDGING) as router:
-        await _saved(router, peers)
+        await peers.save_up(router)
         async with router.send(ask()) as answer:
             assert answer.peer == peers.asked[1]
             assert answer.attempts == 2
@@ -53,7 +47,7 @@ async def test_nobody_else_is_asked(settings: RouteSettings, usual_s: float | No
     peers = Peers((GOOD,), (HANG,))
     peers.usual_s = usual_s
     async with asyncio.timeout(DEADLINE_S), peers.router(settings, share) as router:
-        await _saved(router, peers)
+        await peers.save_up(router)
         with pytest.raises(AttemptsExhausted):
             async with router.send(ask(first_byte_timeout_s=2 * defaults.HEDGE_MIN_S)):
                 pass
@@ -66,7 +60,7 @@ async def test_failure_of_one_leaves_the_other_running() -> None:
     peers.usual_s = 0.0
     asked = ask(first_byte_timeout_s=DEADLINE_S, idle_timeout_s=3 * defaults.HEDGE_MIN_S)
     async with asyncio.timeout(DEADLINE_S), peers.router(HEDGING) as router:
-        await _saved(router, peers)
+        await peers.save_up(router)
         async with router.send(asked) as answer:
             assert (answer.status, answer.attempts) == (200, 3)
 
@@ -75,14 +69,14 @@ async def test_caller_that_leaves_resets_both() -> None:
     peers = Peers((GOOD,), (EVENTS, HANG))
     peers.usual_s = 0.0
     async with asyncio.timeout(DEADLINE_S), peers.router(HEDGING) as router:
-        await _saved(router, peers)
+        await peers.save_up(router)
 
         async def leave() -> None:
             async with router.send(ask()):
                 pass
 
         leaving = asyncio.create_task(leave())
-        await asyncio.wait((leaving,), timeout=2 * defaults.HEDGE_MIN_S)
+        await until(lambda: len(peers.asked) == 2)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving

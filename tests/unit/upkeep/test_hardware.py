@@ -99,16 +99,12 @@ def test_facts_of_another_process_are_those_of_this_machine() -> None:
 
 
 def test_a_process_that_hangs_is_killed_and_what_it_told_counts() -> None:
-    program = (
-        "import json, time\n"
-        "fact = [{'model_name': 'x', 'total_cores': 1, 'total_threads': 2}]\n"
-        "print(json.dumps({'name': 'cpu', 'fact': fact}), flush=True)\n"
-        "time.sleep(60)\n"
-    )
+    told = json.dumps({"name": "cpu", "fact": [{"model_name": "x", "total_cores": 1, "total_threads": 2}]})
+    program = f"print({told!r}, flush=True); import time; time.sleep(600)"
     began_s = time.monotonic()
-    facts = list(read_apart([sys.executable, "-c", program], timeout_s=1.0))
+    facts = list(read_apart([sys.executable, "-c", program], timeout_s=10.0))
     assert facts == [("cpu", (CpuInfo("x", 1, 2),))]
-    assert time.monotonic() - began_s < 30
+    assert time.monotonic() - began_s < 300
 
 
 @pytest.mark.parametrize("line", ["", "no JSON", '{"name": "soul", "fact": 1}', '{"name": "cpu", "fact": 1}'])

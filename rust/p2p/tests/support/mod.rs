@@ -3,7 +3,9 @@
 
 use std::{future::Future, time::Duration};
 
-use aicn_p2p::{Config, Error, Event, Events, GossipMessage, Handle, Inbound, Multiaddr, PeerId, Stream, TryRead};
+use aicn_p2p::{
+    Config, Error, Event, Events, GossipMessage, Handle, Inbound, Multiaddr, PeerAddrs, PeerId, Stream, TryRead,
+};
 use libp2p::identity::{Keypair, secp256k1};
 
 /// The protocol of the tests.
@@ -111,6 +113,19 @@ impl Host {
 /// Wait for `future`, not for ever.
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("in time")
+}
+
+/// Search until `enough` providers are found: an announcement is not acknowledged, so another connection can be
+/// faster with a question than the one that brought the answer.
+pub async fn found(host: &Host, key: [u8; 34], limit: usize, enough: impl Fn(&[PeerAddrs]) -> bool) -> Vec<PeerAddrs> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let found = within(host.handle.find_providers(key.to_vec(), limit, PATIENCE)).await.expect("searches");
+        if enough(&found) {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not enough was ever found: {found:?}");
+    }
 }
 
 /// Wait until `check` holds; for state that no event tells of.
