@@ -10,13 +10,15 @@ import csv
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
 from aicn import defaults
 from aicn.ids import PeerId
 from support.command_line import aicn, refused
-from support.keyed_gateway import DEADLINE_S, KeyedGateway, keyed_gateway
+from support.keyed_gateway import DEADLINE_S, NAME, KeyedGateway, keyed_gateway
 from support.mock_model_server import Plan
 
 SPENT = b'{"id":"c","object":"chat.completion","choices":[{}],"usage":{"prompt_tokens":30,"completion_tokens":70}}'
@@ -95,6 +97,46 @@ async def test_models_of_a_key(gateway: KeyedGateway) -> None:
     _, unlimited = await gateway.add("--name", "Bob")
     _, _, body = await gateway.ask(unlimited, path="/api/v0/ai/projects/list", method="GET")
     assert body["data"] == ["P", "Q"]
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(("named", "status"), [("m", 404), (None, 404), ("other", 400)])
+async def test_a_form_names_no_model_that_its_key_may_not_ask(
+    gateway: KeyedGateway, named: str | None, status: int, *, large: bool
+) -> None:
+    _, secret = await gateway.add("--name", "Ann", "--model", "P/*")
+    form = aiohttp.FormData()
+    form.add_field("image", b"x" * (100_000 if large else 10), filename="a.png")
+    if named is not None:
+        form.add_field("model", named)
+    headers = {"Host": NAME, "Authorization": f"Bearer {secret}"}
+    url = f"{gateway.url}/api/v0/image/edit/proxy?project=P&model=m"
+    async with gateway.http.post(url, headers=headers, data=form) as answer:
+        told = await answer.json()
+    assert answer.status == status, told
+    assert ("names another model" in told["message"]) is (status == 400)
+
+
+async def test_what_is_refused_unread_is_told_in_the_log_and_counted(gateway: KeyedGateway) -> None:
+    number, secret = await gateway.add("--name", "Ann")
+    wrong: dict[str, dict[str, Any]] = {"/v1/chat/completions": {"model": "nobody's"}, "/v1/embeddings": {"model": 7}}
+    for path, more in wrong.items():
+        status, headers, _ = await gateway.ask(secret, path=path, **more)
+        assert status == (404 if path.endswith("completions") else 400)
+        name = next(value for name, value in headers.items() if name.lower() == "x-request-id")
+        line = f"request_id={name} "
+        (told,) = (each for each in gateway.entry.log.splitlines() if line in each)
+        assert f" key={number} " in told
+        assert f" outcome=refused status={status} " in told
+    async with gateway.http.get(f"{gateway.entry.api}/debug/metrics/prometheus") as answer:
+        counted = await answer.text()
+    (line,) = (
+        each for each in counted.splitlines() if each.startswith("aicn_requests_total{") and "embeddings" in each
+    )
+    assert 'outcome="refused"' in line
+    assert line.endswith(" 1.0")
+    assert (await gateway.ask("sk-aicn-wrong"))[0] == 401
+    assert "refused '/v1/chat/completions' of 127.0.0.1: this API key is wrong" in gateway.entry.log
 
 
 async def test_requests_beyond_the_limit_are_refused_with_the_time_to_come_again(
