@@ -100,9 +100,9 @@ async def test_models_of_a_key(gateway: KeyedGateway) -> None:
 
 
 @pytest.mark.parametrize("large", [False, True])
-@pytest.mark.parametrize(("named", "status"), [("m", 404), (None, 404), ("other", 400)])
+@pytest.mark.parametrize(("named", "passes"), [("m", True), (None, True), ("other", False)])
 async def test_a_form_names_no_model_that_its_key_may_not_ask(
-    gateway: KeyedGateway, named: str | None, status: int, *, large: bool
+    gateway: KeyedGateway, named: str | None, *, passes: bool, large: bool
 ) -> None:
     _, secret = await gateway.add("--name", "Ann", "--model", "P/*")
     form = aiohttp.FormData()
@@ -112,9 +112,11 @@ async def test_a_form_names_no_model_that_its_key_may_not_ask(
     headers = {"Host": NAME, "Authorization": f"Bearer {secret}"}
     url = f"{gateway.url}/api/v0/image/edit/proxy?project=P&model=m"
     async with gateway.http.post(url, headers=headers, data=form) as answer:
-        told = await answer.json()
-    assert answer.status == status, told
-    assert ("names another model" in told["message"]) is (status == 400)
+        told = await answer.text()
+    # The model server wants more than that of a form, and says so of what it gets.
+    assert answer.status == 400
+    assert ("names another model" in told) is not passes
+    assert len(gateway.server.seen) == passes
 
 
 async def test_what_is_refused_unread_is_told_in_the_log_and_counted(gateway: KeyedGateway) -> None:
@@ -124,8 +126,7 @@ async def test_what_is_refused_unread_is_told_in_the_log_and_counted(gateway: Ke
         status, headers, _ = await gateway.ask(secret, path=path, **more)
         assert status == (404 if path.endswith("completions") else 400)
         name = next(value for name, value in headers.items() if name.lower() == "x-request-id")
-        line = f"request_id={name} "
-        (told,) = (each for each in gateway.entry.log.splitlines() if line in each)
+        told = await until_logged(gateway, f"request_id={name} ")
         assert f" key={number} " in told
         assert f" outcome=refused status={status} " in told
     async with gateway.http.get(f"{gateway.entry.api}/debug/metrics/prometheus") as answer:
@@ -136,7 +137,17 @@ async def test_what_is_refused_unread_is_told_in_the_log_and_counted(gateway: Ke
     assert 'outcome="refused"' in line
     assert line.endswith(" 1.0")
     assert (await gateway.ask("sk-aicn-wrong"))[0] == 401
-    assert "refused '/v1/chat/completions' of 127.0.0.1: this API key is wrong" in gateway.entry.log
+    await until_logged(gateway, "refused '/v1/chat/completions' of 127.0.0.1: this API key is wrong")
+
+
+async def until_logged(gateway: KeyedGateway, words: str) -> str:
+    """Wait for a line of the Input's log with `words` in it; return it."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            for line in gateway.entry.log.splitlines():
+                if words in line:
+                    return line
+            await asyncio.sleep(0.05)
 
 
 async def test_requests_beyond_the_limit_are_refused_with_the_time_to_come_again(

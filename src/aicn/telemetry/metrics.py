@@ -79,7 +79,7 @@ DURATION: Final = Metric(
 FIRST_TOKEN: Final = Metric(
     "gen_ai_server_time_to_first_token_seconds",
     MetricKind.HISTOGRAM,
-    "From the beginning of a use of a model to the first content of its answer.",
+    "From the beginning of a use of a model to the first content of its answer, failures left out.",
     _USE,
     _FIRST_TOKEN_BUCKETS_S,
 )
