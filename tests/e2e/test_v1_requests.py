@@ -175,7 +175,7 @@ async def test_forms_are_asked_by_the_servers_name(
     form.add_field("prompt", "höher")
     if not model_first:
         form.add_field("model", model)
-    setup.server.plan = Plan(body=b"{}")
+    setup.server.plan = Plan(body=b'{"data":[{}]}')
     assert (await setup.post(path, data=form))[0] == 200
     seen = await setup.server.next_request()
     assert seen.path == path

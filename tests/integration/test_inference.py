@@ -178,9 +178,10 @@ async def test_use_of_a_client_that_leaves_ends(setup: Setup, plan: Plan) -> Non
         await seen.gone.wait()
 
 
-async def test_request_that_cannot_be_understood_is_no_use(setup: Setup) -> None:
+async def test_request_that_cannot_be_understood_is_a_use_of_nobodys_model(setup: Setup) -> None:
     assert (await setup.chat(""))[0] == 400
-    assert not setup.uses.all
+    use = await setup.uses.only()
+    assert (use.begun[:3], use.ends) == ((Endpoint.CHAT, "", ""), [(Outcome.REFUSED, 400)])
 
 
 # --- what may be held -------------------------------------------------------------------------------------
@@ -252,7 +253,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_limits")
 async def test_streamed_body_is_not_handed_over_and_takes_little_room(setup: Setup) -> None:
-    setup.model.plan = Plan(body=b"{}")
+    setup.model.plan = Plan(body=b'{"data":[{}]}')
     async with setup.http.post(f"{setup.url}{EDIT}", data=_parts(900), headers=FORM) as answer:
         assert answer.status == 200
     use = await setup.uses.only()
