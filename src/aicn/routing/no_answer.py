@@ -29,16 +29,16 @@ _OBJECTS: Final = frozenset(
 )
 """Where an answer that is not streamed is a JSON object. Elsewhere it is a text or a sound."""
 
+_GENERATED: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 _IMAGES: Final = frozenset({Endpoint.IMAGE_GENERATION, Endpoint.IMAGE_EDIT, Endpoint.IMAGE_VARIATION})
+_LISTED: Final = _IMAGES | {Endpoint.EMBEDDINGS}
 
 
 class _Object(msgspec.Struct):
-    def is_any(self) -> bool:
-        """Whether there is anything of what was asked for."""
-        return True
+    pass
 
 
-class _Generated(_Object):
+class _Generated(msgspec.Struct):
     choices: msgspec.Raw = msgspec.Raw(b"")
     message: msgspec.Raw = msgspec.Raw(b"")  # of Ollama's own chat
     response: msgspec.Raw = msgspec.Raw(b"")  # of Ollama's own completions
@@ -52,36 +52,12 @@ class _Generated(_Object):
         )
 
 
-class _Embedded(_Object):
-    data: msgspec.Raw = msgspec.Raw(b"")
-    embeddings: msgspec.Raw = msgspec.Raw(b"")  # of Ollama's own
-    embedding: msgspec.Raw = msgspec.Raw(b"")  # likewise, of one text
-
-    def is_any(self) -> bool:
-        return any(bytes(each).startswith(b"[") for each in (self.data, self.embeddings, self.embedding))
-
-
-class _Drawn(_Object):
-    data: msgspec.Raw = msgspec.Raw(b"")
-    images: msgspec.Raw = msgspec.Raw(b"")  # of Automatic1111's own
-
-    def is_any(self) -> bool:
-        return any(
-            bytes(each[:1]) == b"[" and not _EMPTY_LIST.fullmatch(each)
-            for each in (memoryview(self.data), memoryview(self.images))
-        )
-
-
 _EMPTY_LIST: Final = re.compile(rb"\[\s*\]")
 
-_KINDS: Final = {
-    Endpoint.CHAT: _Generated,
-    Endpoint.COMPLETIONS: _Generated,
-    Endpoint.EMBEDDINGS: _Embedded,
-    **dict.fromkeys(_IMAGES, _Drawn),
+_DECODERS: Final = {
+    endpoint: msgspec.json.Decoder(_Generated if endpoint in _GENERATED else _Object) for endpoint in _OBJECTS
 }
-
-_DECODERS: Final = {endpoint: msgspec.json.Decoder(_KINDS.get(endpoint, _Object)) for endpoint in _OBJECTS}
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def is_answer(endpoint: Endpoint, body: bytes) -> bool:
@@ -90,12 +66,23 @@ def is_answer(endpoint: Endpoint, body: bytes) -> bool:
     if decoder is None:
         return _is_something(endpoint, body)
     try:
+        if endpoint in _LISTED:
+            return _lists(endpoint, _members.decode(body))
         said = decoder.decode(body)
     except RecursionError:
         return True
     except NO_JSON:
         return False
-    return bool(said.is_any())
+    return not isinstance(said, _Generated) or said.is_any()
+
+
+def _lists(endpoint: Endpoint, members: dict[str, msgspec.Raw]) -> bool:
+    """Return whether there are pictures or vectors: in `data`, or in whatever words of its own a server has."""
+    data = members.get("data")
+    if data is None:
+        return bool(members)
+    text = memoryview(data)
+    return text[:1].tobytes() == b"[" and not (endpoint in _IMAGES and _EMPTY_LIST.fullmatch(text))
 
 
 def _is_something(endpoint: Endpoint, body: bytes) -> bool:

@@ -72,7 +72,11 @@ def find_datastore(path: Path) -> Path:
 
 def _may_be_a_datastore(folder: Path) -> bool:
     """Return whether a node has used it, or may begin to: it is empty."""
-    return next(folder.iterdir(), None) is None or any((folder / name).exists() for name in (FILE_NAME, LOCK_NAME))
+    try:
+        return next(folder.iterdir(), None) is None or any((folder / name).exists() for name in (FILE_NAME, LOCK_NAME))
+    except OSError:
+        # Whoever opens it tells what is wrong with it.
+        return True
 
 
 def find_database(path: Path) -> Path:

@@ -192,6 +192,7 @@ async def test_what_has_nothing_of_what_was_asked_for_is_no_answer(endpoint: End
         (Endpoint.IMAGE_EDIT, b"\x89PNG", "image/png"),
         (Endpoint.EMBEDDINGS, b'{"embeddings":[[0.5]]}', "application/json"),
         (Endpoint.EMBEDDINGS, b'{"embedding":[0.5]}', "application/json"),
+        (Endpoint.IMAGE_EDIT, b'{"picture":"aGk="}', "application/json"),
         (Endpoint.EMBEDDINGS, b'{"object":"list","data":[]}', "application/json"),
     ],
 )
