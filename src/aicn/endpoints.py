@@ -45,6 +45,9 @@ FORM_ENDPOINTS: Final = frozenset(
 )
 """Where a form with files is sent; everywhere else it is JSON."""
 
+WRITTEN: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
+"""Where answers are texts, made of tokens: the longer one is, the later it is whole."""
+
 _KINDS: Final = {
     Endpoint.IMAGE_GENERATION: ModelKind.IMAGE_GENERATION,
     Endpoint.IMAGE_EDIT: ModelKind.IMAGE_EDIT,

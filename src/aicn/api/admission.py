@@ -42,6 +42,10 @@ class Admitted:
     """What the caller is told of its limits."""
 
 
+class _Held(ApiError):
+    """What lacks is tokens, of which some are held for requests under way."""
+
+
 def _now(release: Release) -> None:
     release()
 
@@ -130,8 +134,8 @@ class Admission:
             # A debt of more than ten minutes would lock a key out for what one request did.
             bucket.level = max(bucket.level - tokens, -10.0 * limits.tokens_per_minute)
 
-    def _no_turn(self, why: str) -> ApiError:
-        return ApiError(
+    def _no_turn(self, why: str, kind: type[ApiError] = ApiError) -> ApiError:
+        return kind(
             Code.BUFFER,
             f"{why}; ask for less at once, or again in a moment",
             _TOO_MANY,
@@ -165,7 +169,7 @@ class Admission:
         while True:
             try:
                 return self._draw(principal, demand)
-            except ApiError as refusal:
+            except _Held as refusal:
                 if not self._held[principal.key_id]:
                     raise
                 try:
@@ -202,7 +206,8 @@ class Admission:
         for what, bucket, needed, _ in drawn:
             missing_s = bucket.missing_s(needed)
             if missing_s > 0:
-                raise ApiError(
+                kind = _Held if what == "tokens" else ApiError
+                raise kind(
                     Code.PERMISSION,
                     f"this key may use {bucket.per_minute} {what} a minute; ask again in {missing_s:.1f} s",
                     _TOO_MANY,
@@ -236,7 +241,7 @@ class Admission:
                 headers=((b"x-should-retry", b"false"),),
             )
         if used + self._held[key] >= limit:
-            raise self._no_turn("requests under way may take what is left of this key's month")
+            raise self._no_turn("requests under way may take what is left of this key's month", _Held)
 
     def _month_left_s(self) -> float:
         now = datetime.fromtimestamp(self._clock.unix(), UTC)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from aicn import defaults
-from aicn.endpoints import FORM_ENDPOINTS, Endpoint
+from aicn.endpoints import FORM_ENDPOINTS, WRITTEN, Endpoint
 from aicn.routing import Ask
 from aicn.wire.json_members import NO_JSON, whole_number
 
@@ -38,7 +39,10 @@ class _Limits(msgspec.Struct):
 
 
 _limits: Final = msgspec.json.Decoder(_Limits)
-_list: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_SEVERAL: Final = re.compile(rb'\[\s*(["\[])')
+"""How a list begins that is of texts, or of lists of tokens."""
+
+_LOOK_BYTES: Final = 64
 
 
 def demand_of(ask: Ask) -> Demand | None:
@@ -47,8 +51,9 @@ def demand_of(ask: Ask) -> Demand | None:
         return None
     if ask.endpoint in FORM_ENDPOINTS or not isinstance(ask.body, bytes):
         # Mostly files, whose size says nothing.
-        return Demand()
-    return Demand(len(ask.body), _answer_tokens(ask.body))
+        return Demand(answer_tokens=0)
+    # Pictures, sounds and vectors are not made of tokens.
+    return Demand(len(ask.body), _answer_tokens(ask.body) if ask.endpoint in WRITTEN else 0)
 
 
 def _answer_tokens(body: bytes) -> int | None:
@@ -59,17 +64,17 @@ def _answer_tokens(body: bytes) -> int | None:
         return None
     names = (limits.max_tokens, limits.max_completion_tokens, limits.max_output_tokens)
     # Servers differ in what 0 means: nothing, or no bound.
-    told = max((whole_number(tokens) or 0 for tokens in names), default=0)
+    told = max(whole_number(tokens) or 0 for tokens in names)
+    if not told:
+        return None
     answers = max(1, whole_number(limits.n) or 1, whole_number(limits.best_of) or 1)
-    return min(told * answers * _prompts(limits.prompt), defaults.REQUEST_TOKENS_MAX) or None
+    return min(told * answers * _prompts(limits.prompt), defaults.REQUEST_TOKENS_MAX)
 
 
 def _prompts(prompt: msgspec.Raw) -> int:
     """Return how many questions a completion asks: a list holds several, unless it is one that is made of tokens."""
-    if _first_byte(prompt) != b"[":
+    several = _SEVERAL.match(memoryview(prompt)[:_LOOK_BYTES])
+    if several is None:
         return 1
-    return max(1, sum(_first_byte(each) in {b'"', b"["} for each in _list.decode(prompt)))
-
-
-def _first_byte(value: msgspec.Raw) -> bytes:
-    return memoryview(value)[:1].tobytes()
+    # Not taken apart: each element would take a hundred bytes of memory. There are no more than that.
+    return max(1, (bytes(prompt).count(b'"') // 2 if several[1] == b'"' else bytes(prompt).count(b"[") - 1))

@@ -19,9 +19,10 @@ class OnlyModel:
     """
 
     def __init__(self, boundary: bytes, name: str | None = None) -> None:
-        """Look at a form that `boundary` parts; None: it may name no model at all, not even once more."""
+        """Look at a form that `boundary` parts; it may name `name`, once. None: it may name none, or none any more."""
         self._boundary = boundary
         self._name = name
+        self._must_end = name is not None
         self._finder = FieldFinder(boundary, frozenset({MODEL}))
         self._fed_bytes = 0
         """To this finder."""
@@ -48,16 +49,28 @@ class OnlyModel:
                 raise ApiError(
                     Code.PARAMETER, "the form names another model than the one that is asked for", param=MODEL
                 )
-            # What stands behind it may name one again. The delimiter there may have begun in an earlier part.
+            # What stands behind it may not name one again. The delimiter there may have begun in an earlier part.
+            self._name = None
             behind_bytes = self._fed_bytes - field.end
             before = b"\r\n--%b" % self._boundary
             rest = before[: max(0, behind_bytes - len(rest))] + rest[max(0, len(rest) - behind_bytes) :]
             self._finder, self._fed_bytes = FieldFinder(self._boundary, frozenset({MODEL})), 0
+
+    def finish(self) -> None:
+        """Note that the form is over.
+
+        Raises:
+            ApiError: it has no end, so that nobody knows what others read in it.
+        """
+        if not self._finder.closed:
+            raise ApiError(Code.PARAMETER, "the form does not end with its last delimiter")
 
     async def each(self, parts: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         """Yield all parts as they are."""
         try:
             async for part in parts:
                 yield self.checked(part)
+            if self._must_end:
+                self.finish()
         finally:
             await parts.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -13,16 +14,18 @@ from aicn.api.errors import ApiError, Code, parsing
 from aicn.api.form_model import OnlyModel
 from aicn.api.inference import Request
 from aicn.api.principal import principal_of
+from aicn.api.v1.asks import refuse_encoded
 from aicn.endpoints import Endpoint
-from aicn.errors import MalformedFrame
 from aicn.ids import InstanceId
 from aicn.routing import Ask, StreamedBody
-from aicn.wire.multipart import boundary_of
 
 _QUERY_MAX_FIELDS: Final = 100
 
 _PASSED_HEADERS: Final = frozenset({b"content-type", b"content-encoding"}) | TRACE_HEADERS
 """What the model server must know of a form, whose boundary is in the first, and may of its trace."""
+
+
+_PLAIN_FORM: Final = re.compile(rb"(?i)multipart/form-data\s*;\s*boundary=(\"?)([^\s;\",]{1,70})\1\s*")
 
 
 class ImageGenerationEndpoint(JsonInferenceEndpoint):
@@ -55,6 +58,8 @@ class ImageEditEndpoint(AddressedEndpoint):
             raise ApiError(Code.PARAMETER, "the body is no form with files; send it as multipart/form-data", 422)
         principal = principal_of(caller.scope)
         principal.require(project, model)
+        if not principal.asks_all:
+            refuse_encoded(headers)
         body = await caller.read_upload()
         ask = Ask(
             project,
@@ -73,13 +78,17 @@ def _naming_only(model: str, content_type: bytes, body: bytes | StreamedBody) ->
     Raises:
         ApiError: it does so in the beginning, or is no form.
     """
-    try:
-        only = OnlyModel(boundary_of(content_type), model)
-    except MalformedFrame as error:
-        raise ApiError(Code.PARAMETER, str(error), 422) from error
+    named = _PLAIN_FORM.fullmatch(content_type)
+    beginning = body if isinstance(body, bytes) else body.beginning
+    if named is None or not beginning.startswith(b"--%b\r\n" % named[2]):
+        # Others may read another boundary there, or another form.
+        raise ApiError(Code.PARAMETER, "the body is not the form that its Content-Type tells; send it plainly", 422)
+    only = OnlyModel(named[2], model)
+    checked = only.checked(beginning)
     if isinstance(body, bytes):
-        return only.checked(body)
-    return StreamedBody(only.checked(body.beginning), only.each(body.take_rest()), body.size_bytes)
+        only.finish()
+        return checked
+    return StreamedBody(checked, only.each(body.take_rest()), body.size_bytes)
 
 
 def _query(caller: Caller) -> dict[str, str]:

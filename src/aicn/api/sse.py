@@ -13,7 +13,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.endpoints import Endpoint
-from aicn.wire.event_stream import DONE, EVENT_END, data_of, name_of, split_events
+from aicn.wire.event_stream import DONE, EVENT_END, data_of, is_cut, name_of, split_events
 from aicn.wire.json_members import NO_JSON
 
 _RESPONSE_END: Final = re.compile(
@@ -119,8 +119,11 @@ class EventStream:
         return next((end for end in ends if end > 0), 0)
 
     def finish(self) -> bytes:
-        """Return what was held back, at a clean end of the stream."""
+        """Return what was held back, at a clean end of the stream, if it is an event that nobody has closed."""
         rest, self._held = self._held, b""
+        if self._ending is not Ending.NONE and not self.broken_event and is_cut(rest):
+            # A part of an event, which no client could read.
+            rest = b""
         self._note(rest, middle=self.broken_event)
         if self._ending is Ending.NONE:
             # Nothing but the end of a line tells an event that was cut from one that nobody closed.

@@ -11,7 +11,7 @@ import msgspec
 
 from aicn import defaults
 from aicn.clock import Clock
-from aicn.endpoints import Endpoint
+from aicn.endpoints import WRITTEN
 from aicn.ids import InstanceId, ModelKind, PeerId
 from aicn.store import Entry, History
 from aicn.telemetry import Metrics, ModelLabels, Occasion, Outcome, Side, Spend, Spent, Use, metrics
@@ -20,9 +20,6 @@ from aicn.telemetry.usage import ImageReader, TokenReader
 from aicn.wire.json_members import NO_JSON
 
 _log = logging.getLogger("aicn.requests")
-
-_WRITTEN: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
-"""Where answers are made of tokens."""
 
 _READ: Final = frozenset({Outcome.OK, Outcome.CLIENT_GONE, Outcome.CUT})
 """How a use ends of which the client has read at least a part."""
@@ -167,7 +164,7 @@ class _Recorded:
     def _spent_tokens(self, outcome: Outcome) -> tuple[int, int]:
         """Return the tokens of question and answer, guessed where the answer has begun and did not tell them."""
         read = self._first_s is not None and outcome in _READ
-        if read and self._occasion.endpoint in _WRITTEN:
+        if read and self._occasion.endpoint in WRITTEN:
             return self._with_before(*self._guessed_tokens())
         return self._with_before(self._tokens.prompt_tokens or 0, self._tokens.completion_tokens or 0)
 

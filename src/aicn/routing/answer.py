@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aicn import defaults
-from aicn.endpoints import Endpoint
+from aicn.endpoints import WRITTEN
 from aicn.errors import MalformedFrame, NetworkError, NetworkTimeout, StreamReset, TruncatedFrame, WireError
 from aicn.idleclock import IdleClock
 from aicn.ids import InstanceId
@@ -295,7 +295,7 @@ class Answer:
     @property
     def is_written_whole(self) -> bool:
         """Whether it is a text of which nothing came before all of it was written."""
-        return not self._streams and self._endpoint in _WRITTEN
+        return not self._streams and self._endpoint in WRITTEN
 
     @property
     def complete(self) -> bool:
@@ -331,9 +331,6 @@ _ENCODED: Final = as_answer(
     b'"type":"server_error","param":null,"code":"model_server_failed"}}'
 )
 """Nobody here can see whether it is an answer, and a small one may be unpacked to gigabytes."""
-
-_WRITTEN: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
-"""What is a text: the longer it is, the later it is whole."""
 
 _OF_THE_BODY: Final = frozenset({b"content-type", b"content-length", b"content-encoding", b"cache-control"})
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from aicn import defaults
-from aicn.endpoints import Endpoint
+from aicn.endpoints import WRITTEN, Endpoint
 from aicn.routing.told_failure import is_failure_code
 from aicn.wire.event_stream import EVENT_END, data_of, is_cut, name_of
 from aicn.wire.json_members import NO_JSON
@@ -96,7 +96,7 @@ class FirstContent:
     def finish(self) -> Found:
         """Note that the stream has ended, without an empty line behind its last event perhaps, or in its middle."""
         event = bytes(self._held)
-        return Found.NOTHING if self._endpoint in _OF_JSON and is_cut(event) else self._judge(event)
+        return Found.NOTHING if self._endpoint in WRITTEN and is_cut(event) else self._judge(event)
 
     def _judge(self, event: bytes) -> Found:
         data = data_of(event)
@@ -123,7 +123,6 @@ def _judged(endpoint: Endpoint, name: bytes, data: bytes) -> Found:
 
 
 _CHUNKED: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
-_OF_JSON: Final = _CHUNKED | {Endpoint.RESPONSES, Endpoint.MESSAGES}
 
 
 def _is_code(said: dict[str, Any], endpoint: Endpoint) -> bool:

@@ -6,13 +6,12 @@ all requests.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import msgspec
 
 from aicn.endpoints import Endpoint
-from aicn.wire.json_members import NO_JSON
+from aicn.wire.json_members import NO_JSON, lists_any
 
 _OBJECTS: Final = frozenset(
     {
@@ -27,7 +26,7 @@ _OBJECTS: Final = frozenset(
         Endpoint.IMAGE_VARIATION,
     }
 )
-"""Where an answer that is not streamed is a JSON object. Elsewhere it is a text or a sound."""
+"""Where an answer that is not streamed is a JSON object, or says that it is a picture; elsewhere a text or a sound."""
 
 _GENERATED: Final = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 _IMAGES: Final = frozenset({Endpoint.IMAGE_GENERATION, Endpoint.IMAGE_EDIT, Endpoint.IMAGE_VARIATION})
@@ -46,13 +45,11 @@ class _Generated(msgspec.Struct):
 
     def is_any(self) -> bool:
         if self.choices:
-            return bytes(self.choices).startswith(b"[") and not _EMPTY_LIST.fullmatch(self.choices)
+            return lists_any(self.choices)
         return bytes(self.message).startswith(b"{") or any(
             bytes(text).startswith(b'"') for text in (self.response, self.content)
         )
 
-
-_EMPTY_LIST: Final = re.compile(rb"\[\s*\]")
 
 _DECODERS: Final = {
     endpoint: msgspec.json.Decoder(_Generated if endpoint in _GENERATED else _Object) for endpoint in _OBJECTS
@@ -81,8 +78,8 @@ def _lists(endpoint: Endpoint, members: dict[str, msgspec.Raw]) -> bool:
     data = members.get("data")
     if data is None:
         return bool(members)
-    text = memoryview(data)
-    return text[:1].tobytes() == b"[" and not (endpoint in _IMAGES and _EMPTY_LIST.fullmatch(text))
+    begin = memoryview(data)[:1].tobytes()
+    return begin == b"{" or (lists_any(data) if endpoint in _IMAGES else begin == b"[")
 
 
 def _is_something(endpoint: Endpoint, body: bytes) -> bool:
@@ -91,7 +88,7 @@ def _is_something(endpoint: Endpoint, body: bytes) -> bool:
 
 
 def is_object(endpoint: Endpoint) -> bool:
-    """Return whether an answer of `endpoint` that is not streamed can be nothing but a JSON object."""
+    """Return whether an answer of `endpoint` is a JSON object, unless it is streamed or says that it is a picture."""
     return endpoint in _OBJECTS
 
 
@@ -104,8 +101,10 @@ def begins_answer(endpoint: Endpoint, kind: bytes, beginning: bytes) -> bool | N
         beginning: not empty, unless there is nothing.
     """
     if endpoint in _IMAGES and kind.startswith(b"image/"):
-        return True
+        return bool(beginning)
     if endpoint not in _OBJECTS:
-        return kind != b"text/html" and _is_something(endpoint, beginning)
+        # Some servers call every text a page.
+        is_page = kind == b"text/html" and (endpoint is Endpoint.SPEECH or beginning.lstrip().startswith(b"<"))
+        return not is_page and _is_something(endpoint, beginning)
     begun = beginning.lstrip(b" \t\r\n")
     return begun.startswith(b"{") if begun else None

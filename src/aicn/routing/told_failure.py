@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aicn.wire.json_members import NO_JSON
+from aicn.wire.json_members import NO_JSON, lists_any
 
 _UNKNOWN: Final = 502
 
@@ -58,7 +58,7 @@ def told_status(body: bytes) -> int | None:
         said = _whole.decode(body)
     except NO_JSON:
         return None
-    return as_answer(body)[0] if said.error or (is_failure_code(said.code) and not said.choices) else None
+    return as_answer(body)[0] if said.error or (is_failure_code(said.code) and not lists_any(said.choices)) else None
 
 
 def is_failure_code(code: object) -> bool:

@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 
 from aicn import defaults
+from aicn.wire.event_stream import DONE
 from aicn.wire.json_members import NO_JSON
-
-_DONE = b"[DONE]"
 
 
 class _Delta(msgspec.Struct):
@@ -61,7 +60,7 @@ class EventReader:
             self.content_events += 1
 
     def _take(self, data: bytes) -> None:
-        if data == _DONE:
+        if data == DONE:
             self.done = True
             return
         try:

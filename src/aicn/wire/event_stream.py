@@ -54,7 +54,10 @@ def name_of(event: bytes) -> bytes:
 def is_cut(event: bytes) -> bool:
     """Return whether what stands at the end of a stream of JSON, unclosed, is only a part of an event."""
     data = data_of(event)
-    if not data or data == DONE:
+    if not data:
+        # A comment is whole. A name without data says that there is more to come.
+        return bool(name_of(event))
+    if data == DONE:
         return False
     try:
         _decode(data)

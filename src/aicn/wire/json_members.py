@@ -21,6 +21,7 @@ _NUMBER_MAX_DIGITS: Final = 15
 _ESCAPED: Final = (b"\\u005", b"\\u006", b"\\u007")
 """How a letter of a name begins that is written as an escape, which nobody does but to hide it."""
 
+_EMPTY_LIST: Final = re.compile(rb"\[\s*\]")
 _VALUE: Final = re.compile(rb"\s*:\s*")
 
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -41,6 +42,12 @@ def whole_number(raw: msgspec.Raw | None) -> int | None:
     """Return a member that is a whole number as somebody counts, None if it is something else or not there."""
     text = b"" if raw is None else bytes(raw)
     return int(text) if text.isdigit() and len(text) <= _NUMBER_MAX_DIGITS else None
+
+
+def lists_any(raw: msgspec.Raw) -> bool:
+    """Return whether a member is a list with anything in it."""
+    text = memoryview(raw)
+    return text[:1].tobytes() == b"[" and _EMPTY_LIST.fullmatch(text) is None
 
 
 def stands_once(body: bytes, name: str) -> bool:

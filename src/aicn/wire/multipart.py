@@ -24,9 +24,13 @@ MAX_PARTS: Final = 1_000
 _BOUNDARY: Final = re.compile(rb'(?i)(?:^|;)\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))')
 _NAME: Final = re.compile(rb'(?i);\s*name=(?:"((?:[^"\\\r\n]|\\.)*)"|([^\s;"]+))')
 _FILE_NAME: Final = re.compile(rb"(?i);\s*filename\*?=")
+_NAMELESS_FILE: Final = re.compile(rb'(?i);\s*filename\*?=\s*(?:""|;|$)')
 _EXTENDED_NAME: Final = re.compile(rb"(?i);\s*name\*")
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
 """A header that goes on in the next line, which RFC 2045 allows and nobody writes any more."""
+
+_BARE_LINE_END: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+"""Where a line ends to some programs only."""
 
 _DISPOSITION: Final = re.compile(rb"(?im)^content-disposition:[ \t]*form-data([^\r\n]*)")
 
@@ -92,6 +96,11 @@ class FieldFinder:
         return self._state is _State.OVER or len(self.found) == len(self._names)
 
     @property
+    def closed(self) -> bool:
+        """Whether the last delimiter has come."""
+        return self._state is _State.OVER or (self._state is _State.DELIMITER and self._held.startswith(b"--"))
+
+    @property
     def settled_bytes(self) -> int:
         """How many bytes from the begin of the form surely stand before all fields that are still to be found."""
         return max(0, self._offset)
@@ -151,7 +160,12 @@ class FieldFinder:
 
     def _read_delimiter(self) -> bool:
         if self._held.startswith(b"--"):
-            self._state = _State.OVER
+            behind = bytes(self._held[2:]).lstrip(b" \t")
+            if behind.startswith(b"\r\n"):
+                self._state = _State.OVER
+            elif behind not in {b"", b"\r"} or len(self._held) > HEAD_MAX_BYTES:
+                # Programs differ in whether that is the last one.
+                raise MalformedFrame("the body is no form: something stands behind its last delimiter")
             return False
         end = self._held.find(b"\r\n")
         if end < 0:
@@ -181,13 +195,18 @@ class FieldFinder:
 
     def _looked_for(self, head: bytes) -> str | None:
         dispositions = _DISPOSITION.findall(_FOLD.sub(b" ", head))
-        if len(dispositions) > 1 or any(map(_EXTENDED_NAME.search, dispositions)):
+        if len(dispositions) > 1 or _BARE_LINE_END.search(head) or any(map(_EXTENDED_NAME.search, dispositions)):
             # Programs differ in what they make of it; RFC 7578 knows neither.
             raise MalformedFrame("a part of the form does not say clearly what its name is")
-        if not dispositions or _FILE_NAME.search(dispositions[0]):
+        if not dispositions:
             return None
         name = _NAME.search(dispositions[0])
         text = (name[1] or name[2] or b"").decode(errors="replace") if name else ""
+        if _FILE_NAME.search(dispositions[0]):
+            if text in self._names and _NAMELESS_FILE.search(dispositions[0]):
+                # A file without a name is a text to some.
+                raise MalformedFrame(f"the field {text!r} of the form is a file without a name; write it as a text")
+            return None
         return text if text in self._names and text not in self.found else None
 
 

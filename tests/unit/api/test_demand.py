@@ -48,5 +48,6 @@ def test_the_bounds_of_an_answer(members: bytes, tokens: int | None) -> None:
 
 def test_a_form_bounds_nothing_and_what_is_only_counted_takes_nothing() -> None:
     form = b'--b\r\ncontent-disposition: form-data; name="max_tokens"\r\n\r\n5\r\n--b--\r\n'
-    assert demand_of(ask(form, Endpoint.TRANSCRIPTION)) == Demand()
+    assert demand_of(ask(form, Endpoint.TRANSCRIPTION)) == Demand(answer_tokens=0)
     assert demand_of(ask(b'{"max_tokens":5}', Endpoint.COUNT_TOKENS)) is None
+    assert demand_of(ask(b'{"prompt":"a cat"}', Endpoint.IMAGE_GENERATION)) == Demand(18, 0)

@@ -51,7 +51,6 @@ def test_unfinished_event_waits_for_its_rest() -> None:
         b"data: [DONE]\nid: 9\n\n",
         DONE + b": that was all\n\n",
         DONE + b"data: x\n\n",
-        DONE + b"data: {half",
     ],
 )
 @pytest.mark.parametrize("step", [1, 3, 1000])
@@ -78,6 +77,27 @@ def test_other_uses_of_the_word_are_no_end(last: bytes) -> None:
     events.feed(b"data: x\n\n" + last)
     events.finish()
     assert not events.done
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "rest"),
+    [
+        (Endpoint.CHAT, b'data: {"choices":[{"del'),
+        (Endpoint.RESPONSES, b'event: response.completed\ndata: {"type":"response.comp'),
+        (Endpoint.RESPONSES, b'data: {"type":"response.completed","response":{'),
+        (Endpoint.RESPONSES, b"event: response.completed\n"),
+        (Endpoint.MESSAGES, b'event: message_stop\ndata: {"ty'),
+    ],
+)
+def test_half_an_event_at_the_end_is_left_out_and_no_end(endpoint: Endpoint, rest: bytes) -> None:
+    events = EventStream(ending_of(endpoint))
+    assert fed(events, b"data: {}\n\n" + rest) == b"data: {}\n\n"
+    assert events.finish() == b""
+    assert not events.done
+    if endpoint is Endpoint.CHAT:
+        events = EventStream()
+        fed(events, DONE + rest)
+        assert (events.finish(), events.done) == (b"", True)
 
 
 def test_event_longer_than_the_bound_is_passed_on_in_parts() -> None:

@@ -163,8 +163,9 @@ async def test_success_without_an_answer_is_a_failure(told: bytes, kind: str) ->
     assert (status, json.loads(body)["error"]["code"], attempts) == (502, "model_server_failed", 3)
     sound = (whole(200, b"RIFF", "content-type: audio/wav"),)
     for endpoint in (Endpoint.SPEECH, Endpoint.TRANSCRIPTION):
-        # The text of a sound in which nobody speaks may be empty; a sound is not, and neither is a page.
-        is_none = kind == "text/html" or (not told and endpoint is Endpoint.SPEECH)
+        # The text of a sound in which nobody speaks may be empty, and some call every text a page; a sound is neither.
+        is_page = kind == "text/html" and (endpoint is Endpoint.SPEECH or told.startswith(b"<"))
+        is_none = is_page or (not told and endpoint is Endpoint.SPEECH)
         expected = (200, b"RIFF", 2) if is_none else (200, told, 1)
         assert await send(Peers(rubbish, sound), ask(endpoint=endpoint)) == expected
 
@@ -175,6 +176,7 @@ async def test_success_without_an_answer_is_a_failure(told: bytes, kind: str) ->
         (Endpoint.IMAGE_GENERATION, b"{}"),
         (Endpoint.IMAGE_GENERATION, b'{"created":1,"data":[]}'),
         (Endpoint.IMAGE_EDIT, b'{"data":null}'),
+        (Endpoint.IMAGE_EDIT, b'{"data":""}'),
         (Endpoint.EMBEDDINGS, b"{}"),
         (Endpoint.EMBEDDINGS, b'{"data":"x"}'),
     ],
@@ -193,6 +195,8 @@ async def test_what_has_nothing_of_what_was_asked_for_is_no_answer(endpoint: End
         (Endpoint.EMBEDDINGS, b'{"embeddings":[[0.5]]}', "application/json"),
         (Endpoint.EMBEDDINGS, b'{"embedding":[0.5]}', "application/json"),
         (Endpoint.IMAGE_EDIT, b'{"picture":"aGk="}', "application/json"),
+        (Endpoint.IMAGE_EDIT, b'{"data":{"images":["aGk="]}}', "application/json"),
+        (Endpoint.TRANSCRIPTION, b" And so my fellow Americans", "text/html; charset=utf-8"),
         (Endpoint.EMBEDDINGS, b'{"object":"list","data":[]}', "application/json"),
     ],
 )

@@ -18,7 +18,7 @@ from aicn.errors import AicnError, NetworkError, WireError
 from aicn.ids import PeerId
 from aicn.routing import Answer
 from aicn.telemetry import Outcome, Use
-from aicn.wire.event_stream import data_of, is_cut, split_events
+from aicn.wire.event_stream import DONE, data_of, split_events
 
 _log = logging.getLogger("aicn.api")
 
@@ -133,11 +133,8 @@ class EventRelay:
     def _judged(self, rest: bytes) -> ApiError | None:
         """Return why a stream that has ended is not whole, None if it is or has said so itself.
 
-        `rest` stands behind its last empty line: an event that nobody has closed, or a part of one, which no client
-        could read.
+        `rest` stands behind its last empty line.
         """
-        if self._passage.ending is not Ending.NONE and is_cut(rest):
-            rest = b""
         if self._events.done or self._told_error:
             self._rest = b"" if self._told_error else rest
             return None
@@ -169,7 +166,7 @@ class EventRelay:
                     break
                 self._told_error = True
                 self._stop_following()
-            if not (self._told_error and data_of(event) == b"[DONE]"):
+            if not (self._told_error and data_of(event) == DONE):
                 passed.append(self._seen(event))
         if seen := b"".join(passed):
             await self._caller.send(seen)

@@ -15,7 +15,7 @@ from aicn import defaults, errors
 from aicn.api.errors import WORDS_MAX_CHARS, ApiError, plain_words, retry_after
 from aicn.api.surface import Refusal
 from aicn.wire.http_frames import REQUEST_ID_HEADER
-from aicn.wire.json_members import NO_JSON
+from aicn.wire.json_members import NO_JSON, lists_any
 
 _FAILED_FROM: Final = 400
 _SERVER_ERRORS: Final = 500
@@ -144,7 +144,7 @@ def _said(body: bytes) -> _Said | None:
         fields = _fields.decode(body)
         told = (fields.error, fields.message, fields.detail, fields.msg, fields.code)
         error, message, detail, msg, code = map(_value, told)
-        return _Said(error, message, detail, msg, code, bool(fields.choices))
+        return _Said(error, message, detail, msg, code, lists_any(fields.choices))
     except NO_JSON:
         return None
 

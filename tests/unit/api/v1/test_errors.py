@@ -172,6 +172,8 @@ def test_a_failure_told_with_success_has_the_status_that_was_meant(surface: Surf
         (as_json({"error": {"message": "out of memory"}}), "out of memory"),
         (as_json({"code": 7, "message": "out of memory"}), "out of memory"),
         (as_json({"code": -1, "msg": "out of memory"}), "out of memory"),
+        (as_json({"code": 7, "message": "out of memory", "choices": None}), "out of memory"),
+        (as_json({"code": 7, "message": "out of memory", "choices": []}), "out of memory"),
     ],
 )
 def test_a_failure_in_any_form_is_a_failure(

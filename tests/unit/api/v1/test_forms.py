@@ -9,6 +9,7 @@ import pytest
 from aicn.api.budget import Budget
 from aicn.api.errors import ApiError
 from aicn.api.form_model import OnlyModel
+from aicn.api.images import _naming_only
 from aicn.api.v1.forms import Spooled
 from aicn.errors import MalformedFrame
 from aicn.routing import StreamedBody
@@ -83,7 +84,14 @@ ASKED = FIELD.replace(b"P/m", b"m")
 @pytest.mark.parametrize("step", [1, 7, 10_000])
 @pytest.mark.parametrize(
     ("fields", "passes"),
-    [(b"", True), (ASKED, True), (ASKED + ASKED, True), (OTHER, False), (ASKED + OTHER, False), (OTHER + ASKED, False)],
+    [
+        (b"", True),
+        (ASKED, True),
+        (ASKED + ASKED, False),
+        (OTHER, False),
+        (ASKED + OTHER, False),
+        (OTHER + ASKED, False),
+    ],
 )
 async def test_a_form_names_no_model_but_the_one_that_is_asked_for(fields: bytes, step: int, *, passes: bool) -> None:
     form = BEGIN + b"x" * 100 + fields + END
@@ -92,7 +100,36 @@ async def test_a_form_names_no_model_but_the_one_that_is_asked_for(fields: bytes
     if passes:
         assert b"".join(only.checked(part) for part in parts) == form
     else:
-        with pytest.raises(ApiError, match="names another model") as refused:
+        with pytest.raises(ApiError, match=r"names another model|more than one field") as refused:
             for part in parts:
                 only.checked(part)
         assert refused.value.status == 400
+
+
+def plain(boundary: bytes = b"b", form: bytes = BEGIN + b"x" + END, parameters: bytes = b"") -> bytes | StreamedBody:
+    return _naming_only("m", b"multipart/form-data; " + parameters + b"boundary=" + boundary, form)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param((BEGIN + b"x" + OTHER + END).replace(b"\r\n", b"\n"), id="bare line ends"),
+        pytest.param(b"--b--x\r\n" + BEGIN + b"x" + OTHER + END, id="an end that is none"),
+        pytest.param(BEGIN + b"x\r\n--b--x\r\n" + OTHER + END, id="an end that is none, later"),
+        pytest.param(b"before\r\n" + BEGIN + b"x" + END, id="words before it"),
+        pytest.param(BEGIN + b"x" + OTHER.replace(b'"model"', b'"model"; filename=""') + END, id="a nameless file"),
+        pytest.param(BEGIN + b"x" + OTHER.replace(b"\r\n\r\nother", b"\n\nother"), id="a head that never ends"),
+        pytest.param(BEGIN + b"x", id="no end"),
+    ],
+)
+def test_what_others_may_read_as_another_form_is_refused(form: bytes) -> None:
+    with pytest.raises(ApiError):
+        plain(form=form)
+
+
+@pytest.mark.parametrize("parameters", [b'x="; boundary=A"; ', b"boundary=A; ", b"charset=utf-8; "])
+def test_what_others_may_read_with_another_boundary_is_refused(parameters: bytes) -> None:
+    assert plain() == BEGIN + b"x" + END
+    assert plain(b'"b"') == BEGIN + b"x" + END
+    with pytest.raises(ApiError):
+        plain(parameters=parameters)
