@@ -27,6 +27,7 @@ TOOLS: list[dict[str, Any]] = [
     {"type": "function", "function": {"name": "weather", "description": "how it will be", "parameters": WEATHER}},
     {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}},
 ]
+LONG: list[ChatCompletionMessageParam] = [{"role": "user", "content": "word " * 2_000}]
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Grüße, 世界 🌍"}]
 VISION = [
     {

@@ -10,9 +10,8 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from openai.types.chat import ChatCompletionMessageParam
 
-from .asks import HELLO
+from .asks import HELLO, LONG
 from .gateway import TALKER, Gateway, running_gateway
 from .node_program import judge, names_in, run_file
 from .python_clients import Clients, in_thread, opened
@@ -65,8 +64,7 @@ async def test_time_size_nodes_and_connections_run_out(hurried: Gateway, clients
 
     # A stream, and a chat that waits, while the Input dies.
     hurried.renew()
-    long: list[ChatCompletionMessageParam] = [{"role": "user", "content": "word " * 2_000}]
-    stream = await chat.create(model=TALKER, messages=long, stream=True, extra_body=SLOW)
+    stream = await chat.create(model=TALKER, messages=LONG, stream=True, extra_body=SLOW)
     chunks = aiter(stream)
     await anext(chunks)
     waiting = asyncio.ensure_future(chat.create(model=TALKER, messages=HELLO, extra_body=HANG))

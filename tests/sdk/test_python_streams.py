@@ -7,11 +7,10 @@ import contextlib
 from typing import Any
 
 import pytest
-from openai.types.chat import ChatCompletionMessageParam
 
 from support.mock_model_server import Plan, Seen
 
-from .asks import EVERY_BYTE, HELLO
+from .asks import EVERY_BYTE, HELLO, LONG
 from .gateway import PAINTER, TALKER, Gateway
 from .python_clients import Clients, in_thread
 
@@ -20,7 +19,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 SLOW = {"x_mock": {"gap_ms": 50}}
 NEVER = {"x_mock": {"hang": True}}
 GONE_TIMEOUT_S = 5.0
-LONG: list[ChatCompletionMessageParam] = [{"role": "user", "content": "word " * 2_000}]
 
 
 async def until_gone(gateway: Gateway) -> Seen:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from aicn.api.errors import ApiError, Code, parameter
 from aicn.api.inference import Inference, InferenceEndpoint
 from aicn.api.reference import REFERENCE
@@ -11,9 +9,6 @@ from aicn.api.surface import Surface
 from aicn.errors import AicnError
 from aicn.ids import ModelName, PeerId, ProjectName
 from aicn.multiaddr import parse_peer_id
-
-TRACE_HEADERS: Final = frozenset({b"traceparent", b"tracestate"})
-"""By which a client goes on with its trace, through to the model server."""
 
 
 class AddressedEndpoint(InferenceEndpoint):

@@ -190,8 +190,8 @@ class Admission:
         now_s = self._clock.monotonic()
         if limits.tokens_per_month and demand is not None:
             self._require_month(key, limits.tokens_per_month)
+        # What, from where, how much must be there, and how much is taken.
         drawn: list[tuple[str, Bucket, float, float]] = []
-        """What, from where, how much must be there, and how much is taken."""
         if limits.requests_per_minute:
             drawn.append(("requests", self._requests.of(key, limits.requests_per_minute, now_s), 1.0, 1.0))
         expected = 0

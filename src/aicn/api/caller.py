@@ -17,7 +17,7 @@ from aicn.api.budget import Budget
 from aicn.api.errors import ApiError, Code
 from aicn.ids import RequestId
 from aicn.routing import StreamedBody
-from aicn.wire.http_frames import REQUEST_ID_HEADER, request_id_of
+from aicn.wire.http_frames import REQUEST_ID_HEADER, header_text, request_id_of
 from aicn.wire.http_frames import Headers as WireHeaders
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -244,6 +244,22 @@ class Caller:
     async def answer_json(self, status: int, value: Any, headers: Headers = ()) -> None:
         """Send `value` as JSON."""
         await self.answer(status, msgspec.json.encode(value), ((b"content-type", JSON_TYPE), *headers))
+
+
+def refuse_encoded(headers: WireHeaders) -> None:
+    """Refuse a body that is compressed: its model is to be read, and what it unpacks to has no bound.
+
+    Raises:
+        ApiError: it is (415).
+    """
+    encoding = header_text(headers, b"content-encoding").strip().lower()
+    if encoding and encoding != "identity":
+        raise ApiError(
+            Code.PARAMETER,
+            f"the body is encoded as {encoding[:32]!r}; send it as it is, without Content-Encoding",
+            415,
+            headers=((b"accept-encoding", b"identity"),),
+        )
 
 
 def _too_large(max_bytes: int) -> ApiError:

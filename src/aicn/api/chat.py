@@ -7,10 +7,10 @@ from typing import ClassVar
 import msgspec
 
 from aicn import defaults
-from aicn.api.addressed import TRACE_HEADERS, AddressedEndpoint
+from aicn.api.addressed import AddressedEndpoint
 from aicn.api.caller import Caller
 from aicn.api.errors import parsing
-from aicn.api.inference import Inference, Request
+from aicn.api.inference import TRACE_HEADERS, Inference, Request
 from aicn.api.reference import REFERENCE_CHAT
 from aicn.endpoints import Endpoint
 from aicn.ids import InstanceId

@@ -77,4 +77,5 @@ def _prompts(prompt: msgspec.Raw) -> int:
     if several is None:
         return 1
     # Not taken apart: each element would take a hundred bytes of memory. There are no more than that.
-    return max(1, (bytes(prompt).count(b'"') // 2 if several[1] == b'"' else bytes(prompt).count(b"[") - 1))
+    text = bytes(prompt)
+    return text.count(b'"') // 2 if several[1] == b'"' else text.count(b"[") - 1

@@ -188,6 +188,16 @@ def event_body(error: ApiError) -> dict[str, Any]:
     }
 
 
+WORDS_MAX_CHARS = 2_000
+"""Of what a model server says of its failure in a form that nobody knows."""
+
+
+def plain_words(body: bytes) -> str:
+    """Return what a failure says that is no JSON, in one line; empty if it is a page, or nothing to be read."""
+    text = " ".join(body[: 4 * WORDS_MAX_CHARS].decode(errors="replace").split())
+    return text[:WORDS_MAX_CHARS] if text.isprintable() and not text.startswith("<") else ""
+
+
 __all__ = [
     "ATTEMPTS_HEADER",
     "MODEL_NOT_FOUND_MESSAGE",
@@ -201,13 +211,3 @@ __all__ = [
     "parameter",
     "parsing",
 ]
-
-
-WORDS_MAX_CHARS = 2_000
-"""Of what a model server says of its failure in a form that nobody knows."""
-
-
-def plain_words(body: bytes) -> str:
-    """Return what a failure says that is no JSON, in one line; empty if it is a page, or nothing to be read."""
-    text = " ".join(body[: 4 * WORDS_MAX_CHARS].decode(errors="replace").split())
-    return text[:WORDS_MAX_CHARS] if text.isprintable() and not text.startswith("<") else ""

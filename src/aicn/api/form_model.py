@@ -20,12 +20,8 @@ class OnlyModel:
 
     def __init__(self, boundary: bytes, name: str | None = None) -> None:
         """Look at a form that `boundary` parts; it may name `name`, once. None: it may name none, or none any more."""
-        self._boundary = boundary
         self._name = name
-        self._must_end = name is not None
-        self._finder = FieldFinder(boundary, frozenset({MODEL}))
-        self._fed_bytes = 0
-        """To this finder."""
+        self._finder = FieldFinder(boundary, frozenset({MODEL}), reads_on=True)
 
     def checked(self, part: bytes) -> bytes:
         """Return the next part as it is.
@@ -33,28 +29,17 @@ class OnlyModel:
         Raises:
             ApiError: it names another model, or is no form any more.
         """
-        rest = part
-        while True:
-            try:
-                self._finder.feed(rest)
-            except MalformedFrame as error:
-                raise ApiError(Code.PARAMETER, str(error)) from error
-            self._fed_bytes += len(rest)
-            field = self._finder.found.get(MODEL)
-            if field is None:
-                return part
-            if self._name is None:
-                raise ApiError(Code.PARAMETER, "the form has more than one field `model`", param=MODEL)
-            if field.value != self._name:
-                raise ApiError(
-                    Code.PARAMETER, "the form names another model than the one that is asked for", param=MODEL
-                )
-            # What stands behind it may not name one again. The delimiter there may have begun in an earlier part.
-            self._name = None
-            behind_bytes = self._fed_bytes - field.end
-            before = b"\r\n--%b" % self._boundary
-            rest = before[: max(0, behind_bytes - len(rest))] + rest[max(0, len(rest) - behind_bytes) :]
-            self._finder, self._fed_bytes = FieldFinder(self._boundary, frozenset({MODEL})), 0
+        finder = self._finder
+        try:
+            finder.feed(part)
+        except MalformedFrame as error:
+            raise ApiError(Code.PARAMETER, str(error)) from error
+        field = finder.found.get(MODEL)
+        if field is not None and self._name is not None and field.value != self._name:
+            raise ApiError(Code.PARAMETER, "the form names another model than the one that is asked for", param=MODEL)
+        if field is not None and (self._name is None or finder.repeated):
+            raise ApiError(Code.PARAMETER, "the form has more than one field `model`", param=MODEL)
+        return part
 
     def finish(self) -> None:
         """Note that the form is over.
@@ -70,7 +55,7 @@ class OnlyModel:
         try:
             async for part in parts:
                 yield self.checked(part)
-            if self._must_end:
+            if self._name is not None:
                 self.finish()
         finally:
             await parts.aclose()

@@ -7,14 +7,13 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from aicn import defaults
-from aicn.api.addressed import TRACE_HEADERS, AddressedEndpoint
-from aicn.api.caller import Caller
+from aicn.api.addressed import AddressedEndpoint
+from aicn.api.caller import Caller, refuse_encoded
 from aicn.api.chat import JsonInferenceEndpoint
 from aicn.api.errors import ApiError, Code, parsing
 from aicn.api.form_model import OnlyModel
-from aicn.api.inference import Request
+from aicn.api.inference import TRACE_HEADERS, Request
 from aicn.api.principal import principal_of
-from aicn.api.v1.asks import refuse_encoded
 from aicn.endpoints import Endpoint
 from aicn.ids import InstanceId
 from aicn.routing import Ask, StreamedBody
@@ -24,8 +23,8 @@ _QUERY_MAX_FIELDS: Final = 100
 _PASSED_HEADERS: Final = frozenset({b"content-type", b"content-encoding"}) | TRACE_HEADERS
 """What the model server must know of a form, whose boundary is in the first, and may of its trace."""
 
-
 _PLAIN_FORM: Final = re.compile(rb"(?i)multipart/form-data\s*;\s*boundary=(\"?)([^\s;\",]{1,70})\1\s*")
+"""A Content-Type in which all programs read the same boundary."""
 
 
 class ImageGenerationEndpoint(JsonInferenceEndpoint):

@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from starlette.types import Receive, Scope, Send
 
@@ -32,6 +32,9 @@ from aicn.wire.http_frames import REQUEST_ID_HEADER, header_text
 _log = logging.getLogger("aicn.api")
 
 _TOO_MANY = 429
+
+TRACE_HEADERS: Final = frozenset({b"traceparent", b"tracestate"})
+"""By which a client goes on with its trace, through to the model server."""
 
 ANY_INSTANCE = InstanceId("")
 
@@ -112,24 +115,10 @@ class InferenceEndpoint(ABC):
             caller.release()
 
     async def _serve(self, request: Request, caller: Caller) -> None:
-        request_id, principal = caller.request_id, principal_of(caller.scope)
-        named = (REQUEST_ID_HEADER, request_id.encode())
+        principal = principal_of(caller.scope)
+        named = (REQUEST_ID_HEADER, caller.request_id.encode())
         ask, observer = replace(request.ask, headers=(*request.ask.headers, named)), self._observer
-        use = observer.begin(
-            Occasion(
-                Side.INPUT,
-                ask.endpoint,
-                ask.project,
-                ask.model,
-                request.cid,
-                request.peer,
-                caller.address,
-                request_id,
-                principal.key_id,
-                traceparent=header_text(ask.headers, b"traceparent"),
-                request_bytes=_size(ask),
-            )
-        )
+        use = self._begin(caller, ask.project, ask.model, request.cid, request.peer, _size(ask))
         outcome = Outcome.INTERNAL
         try:
             if observer.wants_body and isinstance(ask.body, bytes):
@@ -168,24 +157,37 @@ class InferenceEndpoint(ABC):
 
     async def _refuse_unread(self, caller: Caller, error: ApiError) -> None:
         """Refuse what was never understood; that is a use too, of which nobody knows the model."""
-        use = self._observer.begin(
-            Occasion(
-                Side.INPUT,
-                self.endpoint,
-                ProjectName(""),
-                ModelName(""),
-                ANY_INSTANCE,
-                None,
-                caller.address,
-                caller.request_id,
-                principal_of(caller.scope).key_id,
-                traceparent=header_text(caller.scope["headers"], b"traceparent"),
-            )
-        )
+        use = self._begin(caller, ProjectName(""), ModelName(""))
         try:
             await self._refuse(caller, error)
         finally:
             use.end(_outcome_of(error), caller.status)
+
+    def _begin(
+        self,
+        caller: Caller,
+        project: ProjectName,
+        model: ModelName,
+        cid: InstanceId = ANY_INSTANCE,
+        peer: PeerId | None = None,
+        request_bytes: int = 0,
+    ) -> Use:
+        """Tell the observer of a use that begins."""
+        return self._observer.begin(
+            Occasion(
+                Side.INPUT,
+                self.endpoint,
+                project,
+                model,
+                cid,
+                peer,
+                caller.address,
+                caller.request_id,
+                principal_of(caller.scope).key_id,
+                traceparent=header_text(caller.scope["headers"], b"traceparent"),
+                request_bytes=request_bytes,
+            )
+        )
 
     async def _carry(self, request: Request, caller: Caller, use: Use, admitted: Admitted) -> Outcome:
         """Ask for the answer and pass it on; a client that waits for a stream is kept company until it begins."""

@@ -11,6 +11,7 @@ from aicn.routing.retry_budget import RetryBudget
 from aicn.routing.router import Router
 from aicn.routing.selector import Chosen, Sample, SampleOutcome, Selector, Wanted
 from aicn.routing.spoken import SpokenProtocols
+from aicn.routing.told_failure import tells_failure
 
 __all__ = [
     "Answer",
@@ -29,4 +30,5 @@ __all__ = [
     "SpokenProtocols",
     "StreamedBody",
     "Wanted",
+    "tells_failure",
 ]

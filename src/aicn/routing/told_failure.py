@@ -58,7 +58,12 @@ def told_status(body: bytes) -> int | None:
         said = _whole.decode(body)
     except NO_JSON:
         return None
-    return as_answer(body)[0] if said.error or (is_failure_code(said.code) and not lists_any(said.choices)) else None
+    return as_answer(body)[0] if tells_failure(said.error, said.code, answers=lists_any(said.choices)) else None
+
+
+def tells_failure(error: object, code: object, *, answers: bool) -> bool:
+    """Whether an answer with these members says that it failed; one with choices is an answer, whatever its code."""
+    return bool(error) or (is_failure_code(code) and not answers)
 
 
 def is_failure_code(code: object) -> bool:

@@ -71,15 +71,20 @@ class _State(Enum):
 class FieldFinder:
     """Reads a form as it passes and notes the fields that are looked for; of a name that comes twice the first counts.
 
+    Once all are found it stops, unless it is to read on for those that come twice.
+
     Attributes:
         found: the fields so far, by name.
         over: whether the form has ended, so that nothing more will be found.
+        repeated: names of fields that have come twice; only where it reads on.
     """
 
-    def __init__(self, boundary: bytes, names: frozenset[str]) -> None:
+    def __init__(self, boundary: bytes, names: frozenset[str], *, reads_on: bool = False) -> None:
         """Look for `names` in a form that `boundary` parts."""
         self.found: dict[str, Field] = {}
+        self.repeated: set[str] = set()
         self._names = names
+        self._reads_on = reads_on
         self._delimiter = b"\r\n--" + boundary
         # A form may begin with a delimiter, which then has no line end before it.
         self._held = bytearray(b"\r\n")
@@ -93,7 +98,7 @@ class FieldFinder:
     @property
     def over(self) -> bool:
         """Whether nothing more will be found."""
-        return self._state is _State.OVER or len(self.found) == len(self._names)
+        return self._state is _State.OVER or (len(self.found) == len(self._names) and not self._reads_on)
 
     @property
     def closed(self) -> bool:
@@ -155,7 +160,10 @@ class FieldFinder:
             value = self._held[:size_bytes].decode()
         except UnicodeDecodeError:
             raise MalformedFrame(f"the field {name!r} of the form is not UTF-8") from None
-        self.found.setdefault(name, Field(value, self._offset, self._offset + size_bytes))
+        if name in self.found:
+            self.repeated.add(name)
+        else:
+            self.found[name] = Field(value, self._offset, self._offset + size_bytes)
         self._name = None
 
     def _read_delimiter(self) -> bool:
@@ -207,7 +215,7 @@ class FieldFinder:
                 # A file without a name is a text to some.
                 raise MalformedFrame(f"the field {text!r} of the form is a file without a name; write it as a text")
             return None
-        return text if text in self._names and text not in self.found else None
+        return text if text in self._names and (self._reads_on or text not in self.found) else None
 
 
 def _too_long(name: str) -> MalformedFrame:

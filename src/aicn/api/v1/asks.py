@@ -7,9 +7,9 @@ from typing import Final
 import msgspec
 
 from aicn import defaults
-from aicn.api.caller import Caller
+from aicn.api.caller import Caller, refuse_encoded
 from aicn.api.errors import ApiError, Code
-from aicn.api.inference import Inference, InferenceEndpoint, Request
+from aicn.api.inference import TRACE_HEADERS, Inference, InferenceEndpoint, Request
 from aicn.api.principal import principal_of
 from aicn.api.surface import Surface
 from aicn.api.v1.errors import ANTHROPIC, OPENAI, RESPONSES
@@ -20,7 +20,7 @@ from aicn.routing import Ask
 from aicn.wire.http_frames import Headers, header_text
 from aicn.wire.json_members import NO_JSON, stands_once, with_text_member
 
-PASSED_HEADERS: Final = frozenset({b"content-type", b"accept", b"traceparent", b"tracestate"})
+PASSED_HEADERS: Final = frozenset({b"content-type", b"accept"}) | TRACE_HEADERS
 """What the model server may know of the client's request. Its keys and cookies are nobody's business."""
 
 _PASSED_PREFIXES: Final = (b"anthropic-", b"openai-beta")
@@ -125,22 +125,6 @@ def passed_headers(headers: Headers) -> Headers:
             slug="headers_too_large",
         )
     return passed
-
-
-def refuse_encoded(headers: Headers) -> None:
-    """Refuse a body that is compressed: its model is to be read, and what it unpacks to has no bound.
-
-    Raises:
-        ApiError: it is (415).
-    """
-    encoding = header_text(headers, b"content-encoding").strip().lower()
-    if encoding and encoding != "identity":
-        raise ApiError(
-            Code.PARAMETER,
-            f"the body is encoded as {encoding[:32]!r}; send it as it is, without Content-Encoding",
-            415,
-            headers=((b"accept-encoding", b"identity"),),
-        )
 
 
 def _text(value: msgspec.Raw) -> str | None:

@@ -14,6 +14,7 @@ import msgspec
 from aicn import defaults, errors
 from aicn.api.errors import WORDS_MAX_CHARS, ApiError, plain_words, retry_after
 from aicn.api.surface import Refusal
+from aicn.routing import tells_failure
 from aicn.wire.http_frames import REQUEST_ID_HEADER
 from aicn.wire.json_members import NO_JSON, lists_any
 
@@ -128,15 +129,12 @@ class _Said(NamedTuple):
     msg: object
     code: object
     choices: bool
-    """Whether there are any: then it is an answer, whatever its code."""
+    """Whether there are any."""
 
 
 def _failed(status: int, said: _Said) -> bool:
     """A model server may say with status 200 that it failed, by an error object or a code that is not 0."""
-    if status >= _FAILED_FROM:
-        return True
-    code = said.code
-    return bool(said.error) or (isinstance(code, int) and not isinstance(code, bool) and code != 0 and not said.choices)
+    return status >= _FAILED_FROM or tells_failure(said.error, said.code, answers=said.choices)
 
 
 def _said(body: bytes) -> _Said | None:

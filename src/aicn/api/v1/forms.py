@@ -13,11 +13,11 @@ from typing import IO
 
 from aicn import defaults
 from aicn.api.budget import Budget
-from aicn.api.caller import Caller
+from aicn.api.caller import Caller, refuse_encoded
 from aicn.api.errors import ApiError, Code
 from aicn.api.form_model import MODEL, OnlyModel
 from aicn.api.inference import Inference, Request
-from aicn.api.v1.asks import V1Endpoint, passed_headers, refuse_encoded
+from aicn.api.v1.asks import V1Endpoint, passed_headers
 from aicn.api.v1.names import Names
 from aicn.endpoints import Endpoint
 from aicn.errors import MalformedFrame
