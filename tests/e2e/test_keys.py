@@ -126,7 +126,7 @@ async def test_what_is_refused_unread_is_told_in_the_log_and_counted(gateway: Ke
         status, headers, _ = await gateway.ask(secret, path=path, **more)
         assert status == (404 if path.endswith("completions") else 400)
         name = next(value for name, value in headers.items() if name.lower() == "x-request-id")
-        told = await until_logged(gateway, f"request_id={name} ")
+        told = await gateway.entry.until_logged(f"request_id={name} ")
         assert f" key={number} " in told
         assert f" outcome=refused status={status} " in told
     async with gateway.http.get(f"{gateway.entry.api}/debug/metrics/prometheus") as answer:
@@ -137,17 +137,7 @@ async def test_what_is_refused_unread_is_told_in_the_log_and_counted(gateway: Ke
     assert 'outcome="refused"' in line
     assert line.endswith(" 1.0")
     assert (await gateway.ask("sk-aicn-wrong"))[0] == 401
-    await until_logged(gateway, "refused '/v1/chat/completions' of 127.0.0.1: this API key is wrong")
-
-
-async def until_logged(gateway: KeyedGateway, words: str) -> str:
-    """Wait for a line of the Input's log with `words` in it; return it."""
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            for line in gateway.entry.log.splitlines():
-                if words in line:
-                    return line
-            await asyncio.sleep(0.05)
+    await gateway.entry.until_logged("refused '/v1/chat/completions' of 127.0.0.1: this API key is wrong")
 
 
 async def test_requests_beyond_the_limit_are_refused_with_the_time_to_come_again(

@@ -15,7 +15,7 @@ from aicn.upkeep.upgrade.health import is_healthy
 from support.certificates import write_certificate
 from support.command_line import aicn
 from support.mock_model_server import MockModelServer
-from support.processes import NodeFailed, NodeProcess, Nodes, free_ports
+from support.processes import NodeFailed, Nodes, free_ports
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 DEADLINE_S = 20.0
@@ -84,9 +84,9 @@ async def test_a_certificate_covers_both_listeners_and_is_renewed(tmp_path: Path
             await http.get(f"http://127.0.0.1:{api_port}/api/v0/id")
         # Half of a file, one that is over: neither takes the place of the one in use, and the log says why.
         key.write_bytes(key.read_bytes()[:100])
-        await told(entry, "is not renewed: AICN.API.TLSCertificate", "not as PEM files are")
+        await entry.until_logged("is not renewed: AICN.API.TLSCertificate", "not as PEM files are")
         write_certificate(tmp_path, "late.example", valid=timedelta(days=-1))
-        await told(entry, "is not renewed: AICN.API.TLSCertificate", "ended on 20")
+        await entry.until_logged("is not renewed: AICN.API.TLSCertificate", "ended on 20")
         async with aiohttp.ClientSession() as fresh, fresh.get(url, ssl=trusting) as answer:
             assert answer.status == 200
         write_certificate(tmp_path, "second.example")
@@ -100,13 +100,6 @@ async def test_a_certificate_covers_both_listeners_and_is_renewed(tmp_path: Path
                 except aiohttp.ClientConnectorError:
                     await asyncio.sleep(0.1)
         assert await entry.stop() == 0
-
-
-async def told(node: NodeProcess, *words: str) -> None:
-    """Wait until one line of the log of `node` has all `words`."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not any(all(word in line for word in words) for line in node.log.splitlines()):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
 
 
 async def test_a_certificate_that_is_missing_is_told_in_one_line(tmp_path: Path) -> None:

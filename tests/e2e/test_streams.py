@@ -16,7 +16,7 @@ import pytest_asyncio
 from aicn import defaults
 from support.golden_sse import ALONE, DONE, FINISH, ROLE, USAGE, WORDS, chat
 from support.mock_model_server import MockModelServer, Plan
-from support.processes import POLL_S, NodeProcess, Nodes
+from support.processes import NodeProcess, Nodes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -194,16 +194,6 @@ async def test_broken_stream_goes_on_at_another_worker(network: Network, how: st
     assert _text(body) == said["content"] + " and more"
 
 
-async def _logged(node: NodeProcess, request_id: str) -> str:
-    """Return the line of the log that tells how a request ended."""
-    async with asyncio.timeout(10):
-        while True:
-            line = next((line for line in node.log.splitlines() if f" request_id={request_id} " in line), None)
-            if line is not None:
-                return line
-            await asyncio.sleep(POLL_S)
-
-
 async def test_the_usage_of_all_parts_is_told_and_counted(network: Network) -> None:
     network.plan(REST, BREAKS["ends without [DONE]"])
     asked = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
@@ -217,7 +207,9 @@ async def test_the_usage_of_all_parts_is_told_and_counted(network: Network) -> N
     written = 1 + len(WORDS) + USAGE["completion_tokens"]
     used = {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
     assert [chunk["usage"] for chunk in whole] == [used]
-    assert f" prompt_tokens={prompt} completion_tokens={written} " in await _logged(network.always, "in-parts")
+    assert f" prompt_tokens={prompt} completion_tokens={written} " in await network.always.until_logged(
+        " request_id=in-parts "
+    )
 
 
 @pytest.mark.parametrize(("entry", "headers"), [("asked", {}), ("always", {"x-aicn-continue": "0"})])

@@ -199,30 +199,19 @@ async def test_what_is_tampered_with_changes_nothing(nodes: Nodes, publisher: Pu
     manifest.write_bytes(good.replace(b'"0.0.0"', b'"0.0.1"'))
     await node.start()
     process = child_of(node)
-    await until_logged(node, "not signed with the key")
+    await node.until_logged("not signed with the key")
 
     manifest.write_bytes(good)
     data = bytearray(archive.read_bytes())
     data[len(data) // 2] ^= 1
     archive.write_bytes(data)
-    await until_logged(node, "is not the file that the signed manifest speaks of")
+    await node.until_logged("is not the file that the signed manifest speaks of")
 
     state = state_of(node.folder / "datastore")
     assert (state["current"], state["pending"], state["bad"]) == ("", "", {})
     assert child_of(node) == process
     assert release_of(node) == ""
     assert not (node.folder / "datastore/upgrade/releases").exists()
-
-
-async def until_logged(node: NodeProcess, words: str) -> None:
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            while True:
-                if words in node.log:
-                    return
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        pytest.fail(f"never said {words!r}\n{node.log}")
 
 
 async def test_a_state_that_cannot_be_read_leaves_the_installed_program(nodes: Nodes, publisher: Publisher) -> None:

@@ -78,6 +78,19 @@ class NodeProcess:
         path = self.folder / "output.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
+    async def until_logged(self, *words: str, seconds: float = 60.0) -> str:
+        """Wait until one line of the log has all `words`; return the first that does.
+
+        Raises:
+            NodeFailed: none had, for so long.
+        """
+        async with _deadline(seconds, f"{self.name} never said {words}", [self]):
+            while True:
+                for line in self.log.splitlines():
+                    if all(word in line for word in words):
+                        return line
+                await asyncio.sleep(POLL_S)
+
     def last_lines(self) -> str:
         """Return the end of the log, for messages."""
         return "\n".join(self.log.splitlines()[-LOG_LINES:])
